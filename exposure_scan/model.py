@@ -1,0 +1,355 @@
+"""The frozen types that cross every border between rooms, and their JSON form.
+
+Everything a later stage, a saved scan or a report knows about a site stands in these types. This
+module imports nothing of ours, so any room may import it. `Scan` is the JSON document
+``exposure-scan/scan/1``; its JSON Schema is generated from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "exposure-scan/scan/1"
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+
+class Problem(Exception):
+    """Wrong use: one clear sentence a mistake, each with what to do. The command line exits with 2."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+class Verdict(StrEnum):
+    """What the scan says as a whole (design, section 5)."""
+
+    GO = "go"
+    NO_GO = "no-go"
+    INCONCLUSIVE = "inconclusive"
+
+
+class DeviceClass(StrEnum):
+    """What kind of device answers."""
+
+    SERVER = "allworx-server"
+    HANDSET = "allworx-handset"
+    PX = "allworx-px"
+    ALLWORX = "allworx"  # the family is certain, the class is not
+    OTHER = "other"  # answers, and is something else
+    UNKNOWN = "unknown"
+
+
+class PortState(StrEnum):
+    """Nmap's port states, and `unmeasured` for what could not be asked."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FILTERED = "filtered"
+    OPEN_FILTERED = "open|filtered"
+    UNMEASURED = "unmeasured"
+
+
+class Echo(StrEnum):
+    """Whether the address answers ping (ICMP echo, RFC 792 and RFC 4443)."""
+
+    REPLIED = "replied"
+    SILENT = "silent"
+    UNMEASURED = "unmeasured"
+
+
+class Status(StrEnum):
+    """How a practice stands on one host."""
+
+    MET = "met"
+    NOT_MET = "not-met"
+    CANNOT_TELL = "cannot-tell"
+    DECLARED = "declared"
+    UNDECLARED = "undeclared"
+    NOT_APPLICABLE = "not-applicable"
+
+
+class Severity(StrEnum):
+    """How much a broken practice weighs; critical and high decide the verdict."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Frozen(BaseModel):
+    """Base of every JSON type: immutable, and unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Authorization(Frozen):
+    """Who consented to the scan. Without a live one no packet leaves."""
+
+    by: str
+    until: datetime | None = None  # aware; None means until further notice
+    reference: str | None = None
+    role: str | None = None
+    on: date | None = None
+
+
+class Presence(Frozen):
+    """A person's word that the live site really is at this address (a silent address cannot say so itself)."""
+
+    by: str
+    on: datetime  # aware
+    how: str | None = None
+
+
+class Declaration(Frozen):
+    """The operator's word for a practice that nobody can see from outside."""
+
+    by: str
+    on: date
+
+
+class Waiver(Frozen):
+    """A finding that somebody accepted, until a day."""
+
+    practice: str
+    until: date
+    because: str
+    by: str
+
+
+class Vantage(Frozen):
+    """From where the scan looked."""
+
+    name: str
+    checked: bool = False
+    outside: bool = True  # False for --internal scans: no outside view
+
+
+class Site(Frozen):
+    """What the operator says about a site; the part of the sites file that scan and report need."""
+
+    name: str
+    targets: tuple[str, ...]
+    device: DeviceClass | None = None
+    model: str | None = None
+    software: str | None = None
+    expect: tuple[str, ...] = ()  # services meant to be open: "udp/5060"
+    voicemail: dict[str, int] = Field(default_factory=dict)  # moved voicemail: {"smtp": 2525, "imap": 1143}
+    present: Presence | None = None
+    declares: dict[str, Declaration] = Field(default_factory=dict)  # practice id -> who and when
+    waivers: tuple[Waiver, ...] = ()
+    require_declarations: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address that may be asked. Only `scope` makes one, and only after every check passed."""
+
+    address: Address
+    names: tuple[str, ...]  # the names that led here, if any
+    authorization: Authorization
+    packets_per_second: float = 100.0
+    burst: int = 20
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing to ask a target: which port, in which protocol's words."""
+
+    transport: Literal["tcp", "udp", "icmp"]
+    port: int  # 0 for icmp
+    probe: str  # name of a conversation in `protocols`
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.transport}/{self.port}" if self.port else self.transport
+
+
+class Tls(Frozen):
+    """A TLS session and the certificate that the peer showed. It is read, never trusted."""
+
+    version: str
+    cipher: str | None = None
+    subject: str = ""
+    issuer: str = ""
+    names: tuple[str, ...] = ()
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    self_signed: bool | None = None
+    sha256: str | None = None  # of the leaf certificate's DER form, hex
+
+
+class Support(Frozen):
+    """One fingerprint that matched: what it says, how surely, and on what."""
+
+    fingerprint: str
+    says: DeviceClass
+    confidence: float = Field(ge=0, le=1)
+    field: str
+    value: str
+    heuristic: bool = False
+    evidence: tuple[str, ...] = ()
+
+
+class Device(Frozen):
+    """What answers, how surely, and by which evidence."""
+
+    class_: DeviceClass = Field(alias="class", serialization_alias="class")
+    confidence: float = Field(ge=0, le=1)
+    declared: bool = False
+    model: str | None = None
+    version: str | None = None
+    evidence: tuple[str, ...] = ()
+    support: tuple[Support, ...] = ()
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Port(Frozen):
+    """One asked port: its state with the reason, and what it said."""
+
+    transport: Literal["tcp", "udp"]
+    port: int
+    state: PortState
+    reason: str  # syn-ack, rst, icmp-port-unreachable, icmp-admin-prohibited, no-response, udp-reply, ...
+    by: str | None = None  # the address that said so: the host itself, or a router on the way
+    tries: int = 0
+    rtt_ms: float | None = None
+    service: str | None = None  # recognised by what it says, never by its number
+    tls: Tls | None = None
+    banner: str | None = None
+    product: str | None = None
+    device: Device | None = None
+    said: dict[str, str] = Field(default_factory=dict)  # fingerprint field -> text, as received
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """``udp/5060``, the form that the command line and the sites file use."""
+        return f"{self.transport}/{self.port}"
+
+
+class Alive(Frozen):
+    """Whether a packet came back that only this host can have sent, and which."""
+
+    proven: bool
+    by: str
+
+
+class Path(Frozen):
+    """What the way to the host did to the packets."""
+
+    loss: float | None = None
+    middlebox: str | None = None
+
+
+class Host(Frozen):
+    """One address and everything seen there."""
+
+    address: str
+    names: tuple[str, ...] = ()
+    alive: Alive
+    echo: Echo
+    device: Device
+    also: tuple[Device, ...] = ()
+    ports: tuple[Port, ...] = ()
+    path: Path = Path()
+
+
+class Step(Frozen):
+    """One event of a conversation. Its bytes are the next `size` of the evidence's sent or received."""
+
+    ms: float  # since the evidence's `at`
+    what: Literal[
+        "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
+        "secured", "not-secured", "icmp",
+    ]
+    size: int = 0
+    detail: str = ""
+
+
+class Evidence(Frozen):
+    """One conversation as it happened; the same findings come out of it offline.
+
+    `sent` and `received` hold every byte, printable ASCII as it is and the rest escaped
+    (`conversation.escape`); inside TLS they are the plain text.
+    """
+
+    id: str
+    kind: Literal["tcp", "udp", "icmp"]
+    at: datetime
+    address: str
+    port: int
+    probe: str
+    token: str  # seeds the unique words (branch, Call-ID, nonce) so that the conversation can be repeated
+    sent: str
+    received: str
+    steps: tuple[Step, ...]
+
+
+class Finding(Frozen):
+    """How one practice stands on one host, why, and how to mend it."""
+
+    practice: str
+    host: str
+    status: Status
+    severity: Severity
+    title: str
+    because: str
+    remedy: str
+    evidence: tuple[str, ...] = ()
+    waived: Waiver | None = None
+
+
+class Scanner(Frozen):
+    """Which program looked."""
+
+    name: str = "exposure-scan"
+    version: str
+
+
+class Declarations(Frozen):
+    """How many of the practices that only the operator knows were declared."""
+
+    made: int
+    of: int
+
+
+class Scan(Frozen):
+    """The whole result of one site: the JSON document ``exposure-scan/scan/1``."""
+
+    schema_: Literal["exposure-scan/scan/1"] = Field(
+        default="exposure-scan/scan/1", alias="schema", serialization_alias="schema"
+    )
+    scanner: Scanner
+    id: str
+    started: datetime
+    finished: datetime
+    site: Site
+    authorization: Authorization
+    partner: dict[str, str] = Field(default_factory=dict)  # name, contact, phone, mail
+    vantage: Vantage
+    verdict: Verdict
+    because: tuple[str, ...]
+    hosts: tuple[Host, ...]
+    findings: tuple[Finding, ...]
+    declarations: Declarations
+    evidence: tuple[Evidence, ...]
+    capture: Literal["wire", "none"] = "none"
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    def to_json(self) -> str:
+        """The document, indented, keys in the order of the design, ending in a newline."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
