@@ -119,7 +119,9 @@ class Observation:
     `answered` is true when the peer said anything at all, understood or not.
     """
 
-    service: str | None = None  # sip, smtp, imap, pop3, ftp, http, dns, ...; None when no protocol was recognised
+    service: str | None = (
+        None  # sip, smtp, imap, pop3, ftp, http, dns, ...; None when no protocol was recognised
+    )
     banner: str | None = None  # the line a person would read first
     said: Mapping[str, str] = field(default_factory=dict)
     tls: Tls | None = None
@@ -271,7 +273,11 @@ class _Record:
         return self._secure()
 
     def _connect(self) -> Reply:
-        while (event := self._peek()) is not None and event.what not in ("connected", "not-connected", "sent"):
+        while (event := self._peek()) is not None and event.what not in (
+            "connected",
+            "not-connected",
+            "sent",
+        ):
             self._next += 1  # what came after the conversation had stopped listening
         self._buffer = b""
         event = self._take("connected", "not-connected")
@@ -297,7 +303,12 @@ class _Record:
             wanted = wanted[len(event.data) :]
 
     def _receive(self, request: Receive) -> Heard:
-        ends: dict[str, End] = {"silent": End.SILENT, "closed": End.CLOSED, "reset": End.RESET, "limit": End.LIMIT}
+        ends: dict[str, End] = {
+            "silent": End.SILENT,
+            "closed": End.CLOSED,
+            "reset": End.RESET,
+            "limit": End.LIMIT,
+        }
         if self._datagrams:
             while (event := self._take("received", "silent", "closed", "reset", "limit")) is not None:
                 if event.what != "received":
@@ -344,7 +355,8 @@ _NAMED = {"\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
     return "".join(
-        _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}") for char in data.decode("latin-1")
+        _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}")
+        for char in data.decode("latin-1")
     )
 
 

@@ -272,8 +272,17 @@ class Step(Frozen):
 
     ms: float  # since the evidence's `at`
     what: Literal[
-        "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
-        "secured", "not-secured", "icmp",
+        "connected",
+        "not-connected",
+        "sent",
+        "received",
+        "silent",
+        "closed",
+        "reset",
+        "limit",
+        "secured",
+        "not-secured",
+        "icmp",
     ]
     size: int = 0
     detail: str = ""
