@@ -22,7 +22,7 @@ from .model import Echo, Evidence, PortState, Question, Step, Tls
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection, or a new one in place of the old. Always the first step. -> Connected | NotConnected."""
+    """Open a connection, or a new one in place of the old. Always the first step. -> Connected, NotConnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,8 @@ class _Record:
         if isinstance(request, Connect):
             return self._connect()
         if isinstance(request, Send):
-            return self._send(request)
+            self._send(request)
+            return None
         if isinstance(request, Receive):
             return self._receive(request)
         return self._secure()

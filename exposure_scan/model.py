@@ -20,7 +20,7 @@ SCHEMA = "exposure-scan/scan/1"
 Address: TypeAlias = IPv4Address | IPv6Address
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - it is the user's, not the program's
     """Wrong use: one clear sentence a mistake, each with what to do. The command line exits with 2."""
 
     def __init__(self, *sentences: str) -> None:
@@ -102,7 +102,7 @@ class Authorization(Frozen):
 
 
 class Presence(Frozen):
-    """A person's word that the live site really is at this address (a silent address cannot say so itself)."""
+    """A person's word that the live site really is at this address (silence cannot say so)."""
 
     by: str
     on: datetime  # aware
