@@ -22,7 +22,7 @@ from .model import Echo, Evidence, PortState, Question, Step, Tls
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection, or a new one in place of the old. Always the first step. -> Connected, NotConnected."""
+    """Open a connection, or a new one in place of the old; the first step. -> Connected | NotConnected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,7 @@ class Port(Frozen):
     product: str | None = None
     device: Device | None = None
     said: dict[str, str] = Field(default_factory=dict)  # fingerprint field -> text, as received
+    notes: tuple[str, ...] = ()  # what the conversation noticed beside its result
     evidence: tuple[str, ...] = ()
 
     @property
@@ -245,6 +246,7 @@ class Alive(Frozen):
 
     proven: bool
     by: str
+    evidence: tuple[str, ...] = ()
 
 
 class Path(Frozen):
@@ -261,6 +263,7 @@ class Host(Frozen):
     names: tuple[str, ...] = ()
     alive: Alive
     echo: Echo
+    echo_evidence: tuple[str, ...] = ()
     device: Device
     also: tuple[Device, ...] = ()
     ports: tuple[Port, ...] = ()

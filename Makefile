@@ -1,0 +1,47 @@
+# Two commands on a fresh machine with Python, make and git: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
+
+.PHONY: demo test lint check types tests bench package-check accept pcaps clean help
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+demo: $(VENV)/ready ## Scan the practice site and write its reports to demo/
+	@$(BIN)/exposure-scan demo --out demo
+
+test: lint types tests package-check ## All checks and all tests
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+lint: $(VENV)/ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	@$(BIN)/mypy
+
+tests: $(VENV)/ready ## The tests alone, inside a private network that leads nowhere
+	@$(INSIDE) $(BIN)/python -m pytest
+
+package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away from this folder
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+	@BIN=$(BIN) PYTHON=$(PYTHON) sh tests/package_check.sh
+
+bench: $(VENV)/ready ## How long one open and one silent host take, as ratios to a peer
+	@$(INSIDE) $(BIN)/python bench/bench.py
+
+accept: $(VENV)/ready ## Renew the files that tests compare with, after looking at the difference
+	@$(INSIDE) $(BIN)/python tests/accept.py
+
+pcaps: $(VENV)/ready ## Make the captures of the practice site anew
+	@$(INSIDE) $(BIN)/python pcaps/lab/recipe.py
+
+clean:
+	rm -rf $(VENV) build dist demo

@@ -1,0 +1,235 @@
+"""The checks: one function for each thing that a practice asks of the wire.
+
+A check answers from what was seen, or returns None: no breach shows, and whether the practice is
+kept only the operator can say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
+
+from exposure_scan.model import DeviceClass, Echo, Port, PortState, Status
+
+from .look import (
+    ADMIN,
+    ALLWORX,
+    NAMES,
+    WEB,
+    Answer,
+    Look,
+    broken,
+    class_of,
+    evidence_of,
+    foreign,
+    listed,
+    tell,
+    told,
+)
+
+_SIP = ("udp/5060", "tcp/5060", "udp/5061", "tcp/5061")
+_MAIL = ("tcp/25", "tcp/143", "tcp/465", "tcp/587", "tcp/993")  # the Internet's own numbers
+_PHONE = ("tcp/80", "tcp/443", ADMIN, *_SIP)
+_REMOTE_SERVICES = frozenset({"ssh", "telnet", "rfb"})
+_REMOTE_PORTS = frozenset({"tcp/22", "tcp/23", "tcp/3389"})
+_REMOTE_WEB = frozenset({ADMIN, "tcp/8443"})  # these numbers serve much else: only a web answer counts
+_SUPPORTED = (7, 6)  # the last line of software that the bulletin speaks of
+_PRIVATE = tuple(  # RFC 1918 section 3, RFC 6598 section 7
+    map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+)
+
+
+def _sip_reachable(look: Look) -> Answer:
+    answering = [port for port in look.open if port.service == "sip"]
+    unexpected = [port for port in answering if not look.expected(port)]
+    if unexpected:
+        return broken(f"SIP can be reached from outside: {tell(unexpected)}.", *unexpected)
+    sentence = "No SIP answer came from outside."
+    if answering:
+        sentence = f"SIP answers only where it is expected: {tell(answering)}."
+    keys = (*(port.key for port in answering), *_SIP)
+    return look.rests_on_silence(tuple(dict.fromkeys(keys)), sentence, answering)
+
+
+def _admin_page_answers(look: Look) -> Answer | None:
+    page = look.admin_page()
+    if page is None:
+        return None
+    return broken(f"An Allworx web server answers on the port of the admin page: {told(page)}.", page)
+
+
+def _admin_page_hidden(look: Look) -> Answer:
+    if breach := _admin_page_answers(look):
+        return breach
+    port = look.ports.get(ADMIN)
+    if port is not None and port.state is PortState.OPEN and foreign(port) and look.expected(port):
+        what = port.product or "another product"
+        sentence = f"{ADMIN} is expected to be open and is {what}, not the admin page."
+        return look.rests_on_silence((ADMIN,), sentence, (port,))
+    return look.rests_on_silence((ADMIN,), f"No admin page answered on {ADMIN}.")
+
+
+def _voicemail_ports(look: Look) -> Answer:
+    talking = [port for port in look.open if port.service in ("smtp", "imap")]
+    standard = [port for port in talking if port.key in _MAIL and not foreign(port)]
+    if standard:
+        note = " An expected port is no exception; a waiver is." if any(map(look.expected, standard)) else ""
+        return broken(f"Mail answers on a standard port: {tell(standard)}.{note}", *standard)
+    sentence = "No voicemail (SMTP, IMAP) answered on a standard port."
+    if others := [port for port in talking if port.key in _MAIL]:
+        sentence += f" Mail of another product does: {tell(others)}."
+    if moved := [port for port in talking if port.key not in _MAIL]:
+        sentence += f" Moved mail answers: {tell(moved)}. That keeps off casual scans only."
+        if any(class_of(port) in ALLWORX for port in moved):
+            sentence += " The greeting still names the product."
+    # The bulletin's rule needs SMTP and IMAP themselves; their further numbers count where they are open.
+    asked = {"tcp/25", "tcp/143"} | {port.key for port in look.host.ports if port.state is PortState.OPEN}
+    spoken = [port for port in look.open if port.service is not None]
+    return look.rests_on_silence(tuple(key for key in _MAIL if key in asked), sentence, spoken)
+
+
+def _unused_services(look: Look) -> Answer:
+    declared = {*look.site.expect, *(f"tcp/{port}" for port in look.site.voicemail.values())}
+    undeclared = [port for port in look.open if port.key not in declared]
+    if undeclared:
+        names = [f"{port.key} ({port.service or 'it does not say what'})" for port in undeclared]
+        return broken(f"Open and declared by nobody: {listed(names)}.", *undeclared)
+    # UDP that keeps silent is not open; TCP and whatever could not be asked must be settled
+    wanted = ("tcp/25", "tcp/143", ADMIN, *_SIP)
+    others = (
+        port.key for port in look.host.ports if port.transport == "tcp" or port.state is PortState.UNMEASURED
+    )
+    keys = tuple(dict.fromkeys((*wanted, *others)))
+    sentence = f"No open port was found among the {len(look.host.ports)} that were asked."
+    if look.open:
+        sentence = f"Open are only declared ports: {listed([port.key for port in look.open])}."
+    return look.rests_on_silence(keys, sentence, look.open)
+
+
+def _remote_administration(look: Look) -> Answer | None:
+    def counts(port: Port) -> bool:
+        spoke = port.service is not None or port.banner is not None
+        if not spoke or (foreign(port) and look.expected(port)):
+            return False
+        if port.key in _REMOTE_WEB:
+            return port.service in WEB
+        return port.key in _REMOTE_PORTS or port.service in _REMOTE_SERVICES
+
+    answering = [port for port in look.open if counts(port)]
+    if not answering:
+        return None
+    return broken(f"Remote administration can be reached without a VPN: {tell(answering)}.", *answering)
+
+
+def _answers_ping(look: Look) -> Answer:
+    evidence = look.host.echo_evidence
+    if look.host.echo is Echo.REPLIED:
+        return Answer(Status.NOT_MET, "The address answers ping.", evidence)
+    if look.host.echo is Echo.UNMEASURED:
+        return Answer(Status.CANNOT_TELL, "Ping could not be measured.", evidence)
+    sentence = "Ping was not answered. A filter on the way looks the same."
+    return look.if_somebody_is_there(Answer(Status.MET, sentence, evidence))
+
+
+def _lan_services_leak(look: Look) -> Answer | None:
+    leaking = look.lan_services()
+    if not leaking:
+        return None
+    return broken(f"A service that belongs on a local network answers: {tell(leaking)}.", *leaking)
+
+
+def _private_address_leaks(look: Look) -> Answer | None:
+    page = look.admin_page()
+    inside = (*look.lan_services(), *((page,) if page else ()))
+    if not inside:
+        return None
+    for port in look.open:
+        if port.service == "sip" and not foreign(port) and (address := _private_address(port)):
+            told_inside = tell(inside)
+            because = (
+                f"{port.key} shows the private address {address}, and the inside answers: {told_inside}."
+            )
+            return broken(because, port, *inside)
+    return None
+
+
+def _private_address(port: Port) -> str | None:
+    """In the Contact, or where the peer says that our packet came from (RFC 3261 section 18.2.1)."""
+    contact = re.findall(
+        r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])", port.said.get("sip.contact", "")
+    )
+    received = re.findall(r"received=([0-9.]{7,15})", port.said.get("sip.via", ""))
+    texts: list[str] = [*contact, *received]
+    for text in texts:
+        try:
+            address = IPv4Address(text)
+        except ValueError:
+            continue
+        if any(address in network for network in _PRIVATE):
+            return text
+    return None
+
+
+def _phone_answers(look: Look, wanted: DeviceClass) -> Answer:
+    name = "Px Expander" if wanted is DeviceClass.PX else NAMES[wanted]
+    others = frozenset({DeviceClass.OTHER, *NAMES}) - {wanted}
+    web_or_sip = [port for port in look.open if port.service in WEB or port.service == "sip"]
+    answering = [port for port in web_or_sip if class_of(port) not in others]
+    if answering and wanted not in look.claimed and all(class_of(port) is not wanted for port in answering):
+        because = f"It answers, but not what it is: {tell(answering)}. Declare the device to have it judged."
+        return Answer(Status.CANNOT_TELL, because, evidence_of(answering))
+    if answering:
+        note = ""
+        if all(map(look.expected, answering)):
+            note = " It is expected, but the bulletin wants a firewall; a waiver is the way to accept it."
+        return broken(f"The {name} can be reached from outside: {tell(answering)}.{note}", *answering)
+    harmless = [port for port in look.open if port.service is not None]
+    return look.rests_on_silence(_PHONE, f"No web page and no SIP of a {name} answered.", harmless)
+
+
+def _software(look: Look) -> Answer:
+    for device in (look.host.device, *look.host.also):
+        line = _line(device.version)
+        if line is None or device.declared or device.class_ not in (DeviceClass.SERVER, DeviceClass.ALLWORX):
+            continue
+        return _software_of(line, f"The wire shows software {device.version}", Status.MET, device.evidence)
+    if (line := _line(look.site.software)) is not None:
+        record = f"Software {look.site.software} is on the operator's record"
+        return _software_of(line, record, Status.DECLARED)
+    return Answer(Status.UNDECLARED, "No software version shows from outside.")
+
+
+def _software_of(line: tuple[int, int], said: str, later: Status, evidence: tuple[str, ...] = ()) -> Answer:
+    if line < _SUPPORTED:
+        return Answer(Status.NOT_MET, f"{said}; that is older than 7.6.", evidence)
+    if line > _SUPPORTED:
+        return Answer(later, f"{said}; that is later than 7.6.", evidence)
+    unknown = "which patch of 7.6 was the last is not known to this scanner"
+    return Answer(Status.UNDECLARED, f"{said}; {unknown}.", evidence)
+
+
+def _line(text: str | None) -> tuple[int, int] | None:
+    """The first two numbers of a version such as 7.6.2.3; fewer do not tell which line it is."""
+    match = re.match(r"\s*v?([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", text or "")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+CHECKS: Mapping[str, Callable[[Look], Answer | None]] = MappingProxyType(
+    {
+        "sip-reachable": _sip_reachable,
+        "admin-page-answers": _admin_page_answers,
+        "admin-page-hidden": _admin_page_hidden,
+        "voicemail-ports": _voicemail_ports,
+        "unused-services": _unused_services,
+        "remote-administration": _remote_administration,
+        "answers-ping": _answers_ping,
+        "lan-services-leak": _lan_services_leak,
+        "private-address-leaks": _private_address_leaks,
+        "handset-answers": partial(_phone_answers, wanted=DeviceClass.HANDSET),
+        "px-answers": partial(_phone_answers, wanted=DeviceClass.PX),
+        "software": _software,
+    }
+)

@@ -1,0 +1,179 @@
+"""One host beside what its operator said, and the few questions that all checks ask of it.
+
+What counts as open, as shut and as silent is decided here, once: a check never looks at a port's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from exposure_scan.model import DeviceClass, Host, Port, PortState, Site, Status
+
+NAMES: Mapping[DeviceClass, str] = MappingProxyType(
+    {DeviceClass.SERVER: "server", DeviceClass.HANDSET: "handset", DeviceClass.PX: "px"}
+)
+ALLWORX = frozenset({*NAMES, DeviceClass.ALLWORX})
+# Somebody's word that the door is shut. It ends the asking, so it needs no repetition as silence does.
+_REFUSALS = frozenset(
+    {"icmp-admin-prohibited", "icmp-host-prohibited", "icmp-net-prohibited", "icmp-port-unreachable"}
+)
+_ENOUGH_TRIES = 3  # two lost packets in a row are ordinary on a bad line; the third silence counts
+ADMIN = "tcp/8080"
+WEB = frozenset({"http", "https"})
+_LAN_SERVICES = frozenset({"tftp", "dhcp", "smb", "netbios"})
+_MOST_CITED = 12  # pieces of evidence for a practice that rests on many silent ports
+_MOST_LISTED = 8  # ports in one sentence
+
+
+NOBODY = "Nothing at this address has answered, so silence proves nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a check makes of a host. `UNDECLARED` means: the wire cannot tell, ask the operator."""
+
+    status: Status
+    because: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """One host beside what the operator said, and the questions that checks share."""
+
+    host: Host
+    site: Site
+
+    @cached_property
+    def claimed(self) -> frozenset[DeviceClass]:
+        """The specific Allworx classes seen or declared here."""
+        seen = {device.class_ for device in (self.host.device, *self.host.also)}
+        return frozenset(cls for cls in NAMES if cls in seen or cls is self.site.device)
+
+    @cached_property
+    def ports(self) -> Mapping[str, Port]:
+        """What was asked, by ``tcp/80``."""
+        return {port.key: port for port in self.host.ports}
+
+    def blurred(self, port: Port) -> bool:
+        """Open by a handshake alone, where something on the way completes handshakes for everybody."""
+        handshake_only = port.transport == "tcp" and port.service is None and port.banner is None
+        return port.state is PortState.OPEN and handshake_only and self.host.path.middlebox is not None
+
+    @cached_property
+    def open(self) -> tuple[Port, ...]:
+        """The ports that are open for certain."""
+        return tuple(
+            port for port in self.host.ports if port.state is PortState.OPEN and not self.blurred(port)
+        )
+
+    def expected(self, port: Port) -> bool:
+        """Whether the operator declared that this port is meant to be open."""
+        return port.key in self.site.expect
+
+    def admin_page(self) -> Port | None:
+        """The admin port, where an Allworx web server answers on it."""
+        port = self.ports.get(ADMIN)
+        if port is None or port.state is not PortState.OPEN or port.service not in WEB:
+            return None
+        ois = port.said.get("http.server", "").startswith("IST OIS")
+        return port if ois or class_of(port) in ALLWORX else None
+
+    def lan_services(self) -> tuple[Port, ...]:
+        """Ports that answer with what belongs on a local network, from no foreign device that we know."""
+        return tuple(
+            port
+            for port in self.open
+            if not foreign(port)
+            and (port.service in _LAN_SERVICES or (port.service == "dns" and port.said.get("dns.ra") == "1"))
+        )
+
+    def rests_on_silence(self, keys: Sequence[str], sentence: str, judged: Iterable[Port] = ()) -> Answer:
+        """Met if each of `keys` was asked and is shut (or is `judged` harmless) and somebody is there."""
+        harmless = {port.key for port in judged}
+        ports = [port for key in keys if (port := self.ports.get(key)) is not None]
+        asked = {port.key for port in ports if port.state is not PortState.UNMEASURED}
+        if unasked := [key for key in keys if key not in asked]:
+            return Answer(Status.CANNOT_TELL, f"Not measured: {listed(unasked)}. Nothing is known of that.")
+        doubtful = [port for port in ports if port.key not in harmless and not _shut(port)]
+        if doubtful:
+            doubts = dict.fromkeys(self._doubt(port) for port in doubtful[:_MOST_LISTED])
+            return Answer(Status.CANNOT_TELL, " ".join(doubts), evidence_of(doubtful))
+        evidence = evidence_of(ports)[:_MOST_CITED]
+        return self.if_somebody_is_there(Answer(Status.MET, sentence, evidence))
+
+    def if_somebody_is_there(self, answer: Answer) -> Answer:
+        """The answer, which rests on silence, or that silence proves nothing here."""
+        if self.host.alive.proven:
+            return answer
+        if self.site.present is None:
+            return Answer(Status.CANNOT_TELL, NOBODY, answer.evidence)
+        return Answer(answer.status, f"{answer.because} {presence(self.site)}", answer.evidence)
+
+    def _doubt(self, port: Port) -> str:
+        if self.blurred(port):
+            return "Something on the way completes handshakes for everybody, so an open port shows nothing."
+        if port.state is PortState.OPEN:
+            if port.service is None and port.banner is None:
+                return f"{port.key} is open and said nothing that tells what it is; it needs a look."
+            return f"{told(port)}, which does not settle the matter; it needs a look."
+        return f"{port.key} was silent, but was not asked often enough to count as shut."
+
+
+def class_of(port: Port) -> DeviceClass | None:
+    """What the port was recognised as, if as anything."""
+    return None if port.device is None else port.device.class_
+
+
+def foreign(port: Port) -> bool:
+    """Whether the port is known to be a product of somebody else."""
+    return class_of(port) is DeviceClass.OTHER
+
+
+def _shut(port: Port) -> bool:
+    if port.state is PortState.CLOSED:
+        return True
+    quiet = port.state in (PortState.FILTERED, PortState.OPEN_FILTERED)
+    return quiet and (port.tries >= _ENOUGH_TRIES or port.reason in _REFUSALS)
+
+
+def evidence_of(ports: Iterable[Port]) -> tuple[str, ...]:
+    """The ids of what shows these ports."""
+    return tuple(dict.fromkeys(id_ for port in ports for id_ in port.evidence))
+
+
+def told(port: Port) -> str:
+    """What a port said, in words that fit a sentence: one line, printable, 80 characters of it at most."""
+    line = " ".join((port.banner or "")[:400].split())
+    text = "".join(char for char in line if char.isprintable())
+    text = text if len(text) <= 80 else text[:79] + "…"
+    if text:
+        return f'{port.key} said "{text}"'
+    return f"{port.key} answers {port.service.upper()}" if port.service else f"{port.key} is open"
+
+
+def tell(ports: Sequence[Port]) -> str:
+    """What several ports said."""
+    more = len(ports) - _MOST_LISTED
+    return "; ".join(map(told, ports[:_MOST_LISTED])) + (f"; and {more} more" if more > 0 else "")
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words with commas, and how many more where a sentence would burst."""
+    more = len(words) - _MOST_LISTED
+    return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def presence(site: Site) -> str:
+    """Who confirmed that the site is live; empty where nobody did."""
+    if site.present is None:
+        return ""
+    return f"The live site is at this address, as {site.present.by} confirmed on {site.present.on:%Y-%m-%d}."
+
+
+def broken(because: str, *ports: Port) -> Answer:
+    """Not met, shown by exactly these ports."""
+    return Answer(Status.NOT_MET, because, evidence_of(ports))

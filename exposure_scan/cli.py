@@ -1,0 +1,422 @@
+"""Words -> one call -> exit code. The only print, the only exit.
+
+Results go to standard output, messages to standard error, progress only to a terminal. Exit codes
+are the design's: 0 go, 1 no-go, 3 inconclusive, 2 wrong use, 4 the scanner itself failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from . import scope, sweep
+    from .model import Scan
+
+GO, NO_GO, WRONG_USE, INCONCLUSIVE, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    name="exposure-scan",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"auto_envvar_prefix": "EXPOSURE_SCAN", "help_option_names": ["-h", "--help"]},
+    help="Checks from outside what an Allworx phone system shows to the Internet, and judges it against the "
+    "vendor's security bulletin. Scans only addresses that somebody authorized.",
+)
+sites_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sites file.")
+fingerprint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What answers are known.")
+app.add_typer(sites_app, name="sites")
+app.add_typer(fingerprint_app, name="fingerprint")
+
+
+class DeviceWord(StrEnum):
+    """The words of --device."""
+
+    SERVER = "server"
+    HANDSET = "handset"
+    PX = "px"
+
+
+class Format(StrEnum):
+    """The formats of `report`."""
+
+    HTML = "html"
+    JSON = "json"
+
+
+def run() -> None:
+    """Run the command line and exit with the design's codes; nobody sees a traceback of wrong use."""
+    from .model import Problem
+
+    try:
+        app(standalone_mode=True)
+    except Problem as problem:
+        for sentence in problem.sentences:
+            typer.echo(f"exposure-scan: {sentence}", err=True)
+        sys.exit(WRONG_USE)
+    except KeyboardInterrupt:
+        typer.echo("exposure-scan: stopped; nothing was written.", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - the last spot: what arrives here is ours
+        logging.getLogger("exposure_scan").debug("the scanner failed", exc_info=error)
+        typer.echo(
+            f"exposure-scan: the scanner itself failed ({type(error).__name__}: {error}). This says nothing about "
+            "the site. Run again with EXPOSURE_SCAN_DEBUG=1 for the trace.",
+            err=True,
+        )
+        if os.environ.get("EXPOSURE_SCAN_DEBUG"):
+            raise
+        sys.exit(FAILED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"exposure-scan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    logging.basicConfig(format="exposure-scan: %(message)s", level=logging.WARNING)
+
+
+# --- scan ----------------------------------------------------------------------------------------
+
+
+@app.command(
+    epilog="Example: exposure-scan scan 198.51.100.10 --authorized-by 'A. Owner, by mail' --html report.html"
+)
+def scan(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[TARGET]...", help="Addresses, networks or names.")
+    ] = None,
+    site: Annotated[str | None, typer.Option("--site", help="Scan this site of the sites file.")] = None,
+    sites: Annotated[Path | None, typer.Option("--sites", help="The sites file (TOML).")] = None,
+    authorized_by: Annotated[
+        str | None, typer.Option(help="Who consented to this scan; required without a sites file.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Where the consent is recorded: a ticket, a mail.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day of the authorization, as 2026-12-31.")] = None,
+    device: Annotated[
+        DeviceWord | None, typer.Option(help="What stands there, declared by you: nobody can see it all from outside.")
+    ] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="Services meant to be open, as udp/5060,tcp/443.", metavar="LIST")
+    ] = None,
+    voicemail_ports: Annotated[
+        str | None, typer.Option(help="Where voicemail was moved, as smtp=2525,imap=1143.", metavar="LIST")
+    ] = None,
+    present: Annotated[
+        str | None,
+        typer.Option(help="Who confirmed that this address is the live site, and how; for sites that stay silent."),
+    ] = None,
+    ports: Annotated[str, typer.Option(help="default, wide (all TCP ports), or a list as tcp/25,udp/5060.")] = "default",
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the scan as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML report.", metavar="FILE")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Write the bundle that `verify` reads.", metavar="FILE")
+    ] = None,
+    require_declarations: Annotated[
+        bool, typer.Option("--require-declarations", help="No go while a practice is undeclared.")
+    ] = False,
+    internal: Annotated[
+        bool, typer.Option("--internal", help="Allow private addresses; the report then says: no outside view.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every port and every practice.")] = False,
+) -> None:
+    """Scan one site from outside and say GO, NO-GO or INCONCLUSIVE."""
+    from . import evidence as files
+    from . import scope, sweep
+
+    words = {
+        "device": device.value if device else None,
+        "expect": expect,
+        "voicemail_ports": voicemail_ports,
+        "present": present,
+        "internal": internal,
+        "require_declarations": require_declarations,
+    }
+    order = _order(targets or [], site, sites, authorized_by, reference, until, words)
+    asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
+    for path in (html, evidence, None if json_file in (None, "-") else Path(json_file)):
+        if path is not None:
+            files.check_writable(path)
+    with _progress(silent=quiet or json_file == "-") as notice:
+        result = asyncio.run(sweep.scan_site(order, ports=asked, notice=notice))
+    document = result.scan.to_json()
+    if html is not None:
+        files.write_file(html, sweep.render(result.scan, "html"))
+    if evidence is not None:
+        files.write_bundle(evidence, document, result.capture)
+    if json_file == "-":
+        typer.echo(document, nl=False)
+    else:
+        if json_file is not None:
+            files.write_file(Path(json_file), document)
+        _print_summary(result.scan, quiet=quiet, verbose=verbose)
+    raise typer.Exit(_code(result.scan))
+
+
+def _order(
+    targets: list[str],
+    site: str | None,
+    sites: Path | None,
+    authorized_by: str | None,
+    reference: str | None,
+    until: str | None,
+    words: dict[str, object],
+) -> scope.Order:
+    from . import scope
+    from .model import Problem
+
+    if site is not None:
+        if targets:
+            raise Problem("Give either targets or --site, not both; the sites file names the site's targets.")
+        if sites is None:
+            raise Problem("--site needs the sites file: add --sites FILE.")
+        if authorized_by is not None or until is not None or reference is not None:
+            raise Problem(
+                "The authorization of a site is recorded in the sites file; leave out --authorized-by, --reference "
+                "and --until, or scan the address without --site."
+            )
+        return scope.with_words(_sites_file(sites).order(site), **words)
+    if sites is not None:
+        raise Problem("--sites needs --site NAME; or leave --sites out and give targets.")
+    return scope.order_from_words(
+        targets, authorized_by=authorized_by, reference=reference, until=until, **words
+    )
+
+
+def _sites_file(path: Path) -> scope.SitesFile:
+    from . import assess, scope
+
+    return scope.read_sites_file(path, practices=frozenset(practice.id for practice in assess.practices()))
+
+
+def _code(result: Scan) -> int:
+    from .model import Verdict
+
+    return {Verdict.GO: GO, Verdict.NO_GO: NO_GO, Verdict.INCONCLUSIVE: INCONCLUSIVE}[result.verdict]
+
+
+def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
+    from . import report
+
+    _console().print(report.summary(result, quiet=quiet, verbose=verbose))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def _progress(*, silent: bool = False) -> Iterator[sweep.Notice]:
+    """A live bar on standard error while a scan runs, where that is a terminal."""
+    console = _console(stderr=True)
+    if silent or not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, int] = {}
+
+        def notice(progress: sweep.Progress) -> None:
+            if progress.site not in tasks:
+                tasks[progress.site] = bar.add_task(progress.site, total=progress.of)
+            bar.update(tasks[progress.site], completed=progress.done)
+
+        yield notice
+
+
+# --- demo ----------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: exposure-scan demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the reports.", metavar="DIR")] = Path("exposure-scan-demo"),
+) -> None:
+    """Scan the embedded practice site for real, inside a private network that leads nowhere."""
+    from . import evidence as files
+    from . import lab, sweep
+    from .model import Problem
+
+    if not lab.inside():
+        try:
+            code = lab.enter_and_run([sys.executable, "-m", "exposure_scan", "demo", "--out", str(out)])
+        except lab.NamespaceRefused as refused:
+            raise Problem(str(refused)) from None
+        raise typer.Exit(code)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"The folder {out} cannot be made ({error.strerror}); choose another with --out.") from None
+    files.check_writable(out / "index.html")
+
+    async def scan_all() -> list[tuple[str, sweep.Result]]:
+        done = []
+        async for order, result in sweep.scan_sites(_sites_file(lab.sites_file()).orders, notice=notice):
+            if isinstance(result, Exception):
+                raise result
+            done.append((order.site.name, result))
+        return sorted(done, key=lambda pair: pair[0])
+
+    with lab.running(), _progress() as notice:
+        results = asyncio.run(scan_all())
+    console = _console()
+    for name, result in results:
+        sweep.write_site(out / name, result)
+        _print_summary(result.scan, quiet=True, verbose=False)
+    files.write_file(out / "index.html", sweep.render_index([(name, result.scan) for name, result in results]))
+    console.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)
+    for name, _ in results:
+        console.print(f"  {out / name}: report.html  scan.json  evidence.zip", soft_wrap=True, markup=False)
+
+
+# --- saved scans ---------------------------------------------------------------------------------
+
+
+@app.command("report", epilog="Example: exposure-scan report scan.json --format html --out report.html")
+def report_command(
+    saved: Annotated[Path, typer.Argument(metavar="SCAN.json", help="A scan that was saved with --json.")],
+    format_: Annotated[Format, typer.Option("--format", help="The format to write.")] = Format.HTML,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead.", metavar="FILE")] = None,
+) -> None:
+    """Write any format from a saved scan."""
+    from . import evidence as files
+    from . import report, sweep
+
+    text = sweep.render(report.load_scan(_read(saved)), format_.value)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        files.check_writable(out)
+        files.write_file(out, text)
+
+
+@app.command(epilog="Example: exposure-scan verify evidence.zip")
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An evidence.zip.")],
+) -> None:
+    """Derive the findings once more from their evidence, offline; a difference exits with 1."""
+    from . import evidence as files
+    from . import report, sweep
+    from .conversation import ReplayError
+
+    try:
+        saved = report.load_scan(files.read_bundle(bundle).scan)
+        found = sweep.differences(saved, sweep.rederive(saved))
+    except (ValueError, ReplayError) as error:
+        found = [str(error)]
+    for sentence in found:
+        typer.echo(f"exposure-scan: {sentence}", err=True)
+    if found:
+        raise typer.Exit(NO_GO)
+    typer.echo(
+        f"{saved.site.name}: {saved.verdict.upper()} holds. {len(saved.findings)} findings come out of "
+        f"{len(saved.evidence)} pieces of evidence as they were saved."
+    )
+
+
+def _read(path: Path) -> str:
+    from .model import Problem
+
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror}); give the name of a saved scan.") from None
+    except UnicodeDecodeError:
+        raise Problem(f"{path} is not text; give a scan that was saved with --json.") from None
+
+
+# --- what it knows -------------------------------------------------------------------------------
+
+
+@sites_app.command("check", epilog="Example: exposure-scan sites check --sites sites.toml")
+def sites_check(
+    sites: Annotated[Path, typer.Option("--sites", help="The sites file (TOML).", metavar="FILE")],
+) -> None:
+    """Judge the sites file without sending a packet."""
+    read = _sites_file(sites)
+    for order in read.orders:
+        until = order.authorization.until
+        typer.echo(
+            f"{order.site.name}: {len(order.site.targets)} target(s), authorized by {order.authorization.by}"
+            + (f" until {until:%Y-%m-%d}" if until else "")
+        )
+    typer.echo(f"{sites}: {len(read.orders)} site(s), no mistake.")
+
+
+@app.command(epilog="Example: exposure-scan practices")
+def practices() -> None:
+    """List the bulletin's practices, for what they are, how each is known and how much it weighs."""
+    from rich import box
+    from rich.table import Table
+
+    from . import assess
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Practice", "For", "Known", "Severity"):
+        table.add_column(heading)
+    for practice in assess.practices():
+        table.add_row(practice.id, ", ".join(practice.applies_to), practice.known, practice.severity)
+    _console().print(table)
+
+
+@fingerprint_app.command(
+    "test",
+    epilog="""Example: echo '{"field": "http.server", "value": "IST OIS"}' | exposure-scan fingerprint test""",
+)
+def fingerprint_test() -> None:
+    """Read JSON lines {"field", "value"} on standard input and say what each banner is taken for."""
+    from . import classify
+
+    for number, line in enumerate(sys.stdin, 1):
+        if line.strip():
+            typer.echo(json.dumps(classify.match_line(*_banner(number, line)), ensure_ascii=True))
+
+
+def _banner(number: int, line: str) -> tuple[str, str]:
+    try:
+        row = json.loads(line)
+        field, value = row["field"], row["value"]
+    except (ValueError, KeyError, TypeError):
+        _refuse(number)
+    if not isinstance(field, str) or not isinstance(value, str):
+        _refuse(number)
+    return field, value
+
+
+def _refuse(number: int) -> NoReturn:
+    from .model import Problem
+
+    raise Problem(f'Line {number}: expected a JSON object like {{"field": "http.server", "value": "IST OIS"}}.')

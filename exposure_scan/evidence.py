@@ -1,0 +1,119 @@
+"""Files that must be whole or not there: saved scans, reports, and the bundle that `verify` reads.
+
+A bundle is a zip with the scan's JSON, the capture where there is one, a note on how that capture
+was made, and the SHA-256 of each, in the form that ``sha256sum -c`` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .model import Problem
+
+SUMS = "SHA256SUMS"
+SCAN = "scan.json"
+CAPTURE = "capture.pcap"
+NOTE = "README.txt"
+LIMIT = 256 * 1024 * 1024  # bytes unpacked; a larger bundle is none of ours
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's zero: the same evidence gives the same bytes
+_NOTES = {
+    "wire": (
+        "capture.pcap holds the packets of this scan as they passed the scanner's own interface, and no others.\n"
+        "What was said inside TLS is enciphered there; scan.json holds it in plain text.\n"
+    ),
+    "none": (
+        "There is no capture: recording packets needs a privilege (CAP_NET_RAW) that the scanner did not have.\n"
+        "scan.json holds every byte that was sent and received, as the sockets saw it.\n"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a bundle holds, after its sums were checked."""
+
+    scan: str  # JSON text
+    capture: bytes | None
+
+
+def check_writable(path: Path) -> None:
+    """Make sure before anything is sent that a result can be written to `path`.
+
+    Raises:
+        Problem: it is a directory, its folder is missing, or the folder cannot be written to.
+    """
+    if path.is_dir():
+        raise Problem(f"{path} is a directory; give the name of a file.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise Problem(f"The folder {folder} does not exist; create it first, or give another file.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Problem(f"Nothing can be written to {folder} ({error.strerror}); choose another file.") from None
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write `content` whole or not at all, readable by the owner alone (mode 0600)."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_bundle(path: Path, scan_json: str, capture: bytes | None) -> None:
+    """Write the bundle of one scan."""
+    parts = {SCAN: scan_json.encode(), NOTE: _NOTES["none" if capture is None else "wire"].encode()}
+    if capture is not None:
+        parts[CAPTURE] = capture
+    parts[SUMS] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in parts.items()).encode()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for part, data in parts.items():
+                info = zipfile.ZipInfo(part, _EPOCH)
+                info.external_attr = 0o600 << 16
+                archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle and check its sums.
+
+    Raises:
+        Problem: it cannot be read or is no bundle.
+        ValueError: a part is missing, or its bytes are not those that were summed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > LIMIT:
+                raise Problem(f"{path} unpacks to more than {LIMIT} bytes; it is no bundle of exposure-scan.")
+            parts = {info.filename: archive.read(info) for info in archive.infolist()}
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, zipfile.BadZipFile) and "CRC" in str(error):
+            raise ValueError(f"{path}: {error}: its bytes were changed") from None
+        raise Problem(f"{path} cannot be read as a bundle ({error}); give an evidence.zip.") from None
+    if SUMS not in parts:
+        raise Problem(f"{path} has no {SUMS}; give an evidence.zip that exposure-scan wrote.")
+    sums = dict(reversed(line.split("  ", 1)) for line in parts[SUMS].decode("utf-8", "replace").splitlines())
+    for name in (SCAN, *sums):
+        if name not in parts:
+            raise ValueError(f"{name} is missing from {path}")
+        if hashlib.sha256(parts[name]).hexdigest() != sums.get(name):
+            raise ValueError(f"{name} in {path} is not what was written: its SHA-256 differs")
+    return Bundle(parts[SCAN].decode("utf-8", "replace"), parts.get(CAPTURE))

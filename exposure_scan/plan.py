@@ -1,0 +1,82 @@
+"""Which question goes to which port of a target: data/ports.toml, and what the operator declared.
+
+The plan decides nothing about what a port is. It only says where to knock and in whose words to begin.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from .model import Question, Site, Target
+
+_VOICEMAIL = "voicemail, where the operator says it was moved"
+_EXPECTED = "a service that the operator expects here"
+_ASKED = "a port that the operator asked for"
+_WIDE = "a port like any other, to find what was moved"
+
+
+@cache
+def _rows() -> tuple[tuple[Question, bool], ...]:
+    """The file's questions in its order, each with whether it is the canary."""
+    document = tomllib.loads((files(__package__) / "data" / "ports.toml").read_text("utf-8"))
+    return tuple(
+        (Question(row["transport"], row["port"], row["probe"], row["why"]), row.get("canary", False))
+        for row in document["port"]
+    )
+
+
+CANARY: Question = next(question for question, canary in _rows() if canary)
+"""The TCP port that nobody serves. Where it is open, something on the way accepts everything."""
+
+
+def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "default") -> tuple[Question, ...]:
+    """What to ask this target, the most telling first, no port twice.
+
+    `ports` is ``default``, ``wide`` (all TCP ports besides), or keys such as ``tcp/25`` for exactly
+    those. Ping and the canary are always among the questions; declared ports are in default and wide.
+
+    Raises:
+        ValueError: `ports` is another word, or a key is no port.
+    """
+    if isinstance(ports, str) and ports not in ("default", "wide"):
+        raise ValueError(f"default, wide or a tuple of keys is expected, not {ports!r}")
+    found: dict[str, Question] = {}
+    for question in _all(target, site, ports):
+        found.setdefault(str(question), question)
+    return tuple(found.values())
+
+
+def _all(target: Target, site: Site, ports: str | tuple[str, ...]) -> Iterator[Question]:
+    echo = "echo" if target.address.version == 4 else "echo6"
+    known = {str(question): question for question, _ in _rows() if question.transport != "icmp"}
+    yield next(question for question, _ in _rows() if question.probe == echo)
+    if not isinstance(ports, str):
+        for key in ports:
+            transport, port = _read(key)
+            yield known.get(key) or _unknown(transport, port, _ASKED)
+        yield CANARY
+        return
+    yield from known.values()
+    for port in site.voicemail.values():
+        yield Question("tcp", port, "greeting", _VOICEMAIL)
+    for key in site.expect:
+        transport, port = _read(key)
+        yield _unknown(transport, port, _EXPECTED)
+    if ports == "wide":
+        for port in range(1, 65536):
+            yield _unknown("tcp", port, _WIDE)
+
+
+def _unknown(transport: Literal["tcp", "udp"], port: int, why: str) -> Question:
+    return Question(transport, port, "any" if transport == "tcp" else "sip-udp", why)
+
+
+def _read(key: str) -> tuple[Literal["tcp", "udp"], int]:
+    transport, _, port = key.partition("/")
+    if transport not in ("tcp", "udp") or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"tcp/25 or udp/5060 is expected, not {key!r}")
+    return ("udp" if transport == "udp" else "tcp"), int(port)

@@ -1,0 +1,68 @@
+"""IKE: the opening message of version 1 main mode (RFC 2409, section 5; payloads RFC 2408, section 3).
+
+Version 1, because the older and simpler VPN gateways that a phone system sits beside speak only that,
+and servers that speak both answer it too. The offer names common suites; no key is tried.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator
+
+from exposure_scan.conversation import Observation, Reply, Request
+
+from .datagram import inquire
+from .words import unique
+
+_HEADER = struct.Struct("!8s8sBBBBLL")
+_NON_ESP = bytes(4)  # RFC 3948, section 2.2: IKE on port 4500 begins with it
+_SA, _NOTIFY, _MAIN_MODE = 1, 11, 2
+
+# RFC 2409, appendix A: encryption 7 AES (with key length 256) or 5 3DES; hash 4 SHA-256 or 2 SHA-1;
+# authentication 1 pre-shared key or 3 RSA signatures; group 14 or 2; a life of 28,800 seconds.
+_SUITES = tuple(
+    (cipher, digest, by, group)
+    for cipher, digest, group in ((7, 4, 14), (7, 2, 14), (7, 2, 2), (5, 2, 2))
+    for by in (1, 3)
+)
+
+
+def _attribute(kind: int, value: int) -> bytes:
+    return struct.pack("!HH", 0x8000 | kind, value)
+
+
+def _transform(number: int, suite: tuple[int, int, int, int]) -> bytes:
+    cipher, digest, by, group = suite
+    attributes = _attribute(1, cipher) + (_attribute(14, 256) if cipher == 7 else b"")
+    attributes += _attribute(2, digest) + _attribute(3, by) + _attribute(4, group)
+    attributes += _attribute(11, 1) + _attribute(12, 28800)
+    following = 3 if number < len(_SUITES) else 0
+    return struct.pack("!BBHBBH", following, 0, 8 + len(attributes), number, 1, 0) + attributes
+
+
+def _opening(cookie: bytes) -> bytes:
+    transforms = b"".join(_transform(number, suite) for number, suite in enumerate(_SUITES, 1))
+    proposal = struct.pack("!BBHBBBB", 0, 0, 8 + len(transforms), 1, 1, 0, len(_SUITES)) + transforms
+    payload = struct.pack("!BBHLL", 0, 0, 12 + len(proposal), 1, 1) + proposal  # IPsec, identity only
+    return _HEADER.pack(cookie, bytes(8), _SA, 0x10, _MAIN_MODE, 0, 0, _HEADER.size + len(payload)) + payload
+
+
+def ike(token: str, *, nat_t: bool = False) -> Generator[Request, Reply, Observation]:
+    """Open main mode; the answer, a refusal too, must carry our initiator's cookie."""
+    cookie = unique(token, "ike")
+    marker = _NON_ESP if nat_t else b""
+    request = marker + _opening(cookie)
+
+    def read(data: bytes) -> Observation | None:
+        if not data.startswith(marker) or data == request:  # our own words sent back are no answer
+            return None
+        message = data[len(marker) :]
+        if len(message) < _HEADER.size:
+            return None
+        initiator, _, following, version, _, _, _, length = _HEADER.unpack_from(message)
+        if initiator != cookie or version >> 4 not in (1, 2) or not _HEADER.size <= length <= len(message):
+            return None
+        word = {_SA: "accepts an offer", _NOTIFY: "refuses the offers"}.get(following, "answers")
+        return Observation("ike", f"IKEv{version >> 4} {word}", answered=True, valid=True)
+
+    return (yield from inquire("IKE", request, read))

@@ -1,0 +1,28 @@
+"""NTP: a client's request of version 4 (RFC 5905, section 7.3), which asks for the time and sets nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from exposure_scan.conversation import Observation, Reply, Request
+
+from .datagram import inquire
+from .words import unique
+
+_SIZE = 48
+_CLIENT_V4 = 0x23  # leap 0, version 4, mode 3
+_SERVER = 4
+
+
+def ntp(token: str) -> Generator[Request, Reply, Observation]:
+    """Ask for the time; the answer must return our transmit timestamp as its originate timestamp."""
+    stamp = unique(token, "ntp")
+    request = bytes([_CLIENT_V4]) + bytes(_SIZE - 1 - len(stamp)) + stamp
+
+    def read(data: bytes) -> Observation | None:
+        if len(data) < _SIZE or data[0] & 7 != _SERVER or data[24:32] != stamp:
+            return None
+        banner = f"NTP version {data[0] >> 3 & 7}, stratum {data[1]}"
+        return Observation("ntp", banner, answered=True, valid=True)
+
+    return (yield from inquire("NTP", request, read))

@@ -1,0 +1,66 @@
+"""Untrusted text made safe: one function for each place where it is shown.
+
+What a server says, what a name service says and what a saved scan contains may have been written by
+an attacker. It may hold markup, terminal commands, marks that turn the reading direction, characters
+without width, or a megabyte. Nothing of that reaches a reader.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+TERMINAL_LIMIT = 100
+HTML_LIMIT = 600
+CUT = "… (cut)"
+
+# Terminal commands whole, so that no "[31m" stays behind: ECMA-48 section 5.4 (CSI), then the string
+# commands (OSC, DCS, SOS, PM, APC) up to their end or the end of the text, then the short ones.
+_COMMANDS = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Letters and symbols by category, but drawn as nothing.
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+# Control, format (bidi marks, zero width), surrogate, private use, unassigned.
+_UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_MOST_MARKS = 2  # accents on one letter; more is a tower of marks that covers its neighbours
+
+
+def terminal_text(text: str, limit: int = TERMINAL_LIMIT) -> str:
+    """Untrusted text for a terminal: one line without control, ANSI, bidi or invisible characters.
+
+    A longer text is cut to `limit` characters, the mark of the cut included.
+    """
+    return _clean(text, limit)
+
+
+def html_text(text: str, limit: int = HTML_LIMIT) -> str:
+    """Untrusted text for HTML, before the escaping that the template engine does.
+
+    One line without control, ANSI, bidi or invisible characters, cut to `limit` characters, the mark
+    of the cut included.
+    """
+    return _clean(text, limit)
+
+
+def _clean(text: str, limit: int) -> str:
+    # Bounded work: what lies far behind the limit is never looked at.
+    looked_at = text[: limit * 8]
+    shown: list[str] = []
+    marks = 0
+    for char in _COMMANDS.sub("", looked_at):
+        category = unicodedata.category(char)
+        if char in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
+            char, category = " ", "Zs"
+        elif category in _UNWANTED or char in _INVISIBLE:
+            continue
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks > _MOST_MARKS or (char == " " and shown and shown[-1] == " "):
+            continue
+        shown.append(char)
+    line = "".join(shown).strip()
+    if len(line) > limit or len(text) > len(looked_at):
+        return line[: max(limit - len(CUT), 0)].rstrip() + CUT
+    return line

@@ -1,0 +1,114 @@
+"""The view model: a scan turned into what a reader needs, in the order in which a reader needs it.
+
+Templates and the terminal only place what stands here; every decision about words, order and what to
+leave out is made in this module. Text that came from outside is carried as it is: whoever shows it
+makes it safe (`text`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from exposure_scan.model import Finding, Scan, Status
+
+from . import words
+from .host import HostView, host_view
+from .verdict import Box, Step, box, steps
+from .words import Mark, PracticeText
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many findings stand so."""
+
+    mark: Mark
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaiverRow:
+    """A waiver of the sites file and whether it still holds on the day of the scan."""
+
+    practice: str
+    title: str
+    by: str
+    until: str
+    because: str
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything the report of one scan shows."""
+
+    scan: Scan
+    box: Box
+    counts: tuple[Count, ...]
+    steps: tuple[Step, ...]
+    more_steps: int
+    hosts: tuple[HostView, ...]
+    declared: tuple[tuple[str, str, str], ...]  # title, by, on
+    undeclared: tuple[str, ...]
+    waivers: tuple[WaiverRow, ...]
+    started: str
+    took: str
+    on: str
+    authorization: tuple[tuple[str, str], ...]
+    statuses: tuple[Mark, ...]
+    doors: tuple[Mark, ...]
+    sha256: str
+
+
+def page(scan: Scan, practices: Sequence[PracticeText]) -> Page:
+    """The whole report of one scan."""
+    texts = {text.id: text for text in practices}
+    titles = {text.id: text.title for text in practices} | {f.practice: f.title for f in scan.findings}
+    wanted = Status.UNDECLARED
+    listed, more = steps(scan, texts)
+    return Page(
+        scan=scan,
+        box=box(scan),
+        counts=counts(scan.findings),
+        steps=listed,
+        more_steps=more,
+        hosts=tuple(host_view(number, host, scan, texts) for number, host in enumerate(scan.hosts, 1)),
+        declared=tuple(
+            (titles.get(id_, id_), word.by, word.on.isoformat()) for id_, word in scan.site.declares.items()
+        ),
+        undeclared=tuple(dict.fromkeys(f.title for f in scan.findings if f.status is wanted)),
+        waivers=tuple(
+            WaiverRow(
+                waiver.practice,
+                titles.get(waiver.practice, waiver.practice),
+                waiver.by,
+                waiver.until.isoformat(),
+                waiver.because,
+                expired=waiver.until < words.utc(scan.started).date(),
+            )
+            for waiver in scan.site.waivers
+        ),
+        started=words.moment(scan.started),
+        took=words.count(max(round((scan.finished - scan.started).total_seconds()), 0), "second", "seconds"),
+        on=words.day(scan.started),
+        authorization=tuple(_authorization(scan)),
+        statuses=tuple(words.STATUSES.values()),
+        doors=words.DOORS,
+        sha256=hashlib.sha256(scan.to_json().encode()).hexdigest(),
+    )
+
+
+def counts(findings: Iterable[Finding]) -> tuple[Count, ...]:
+    """How many findings stand how, every status named, in the order in which a reader needs them."""
+    statuses = [finding.status for finding in findings]
+    return tuple(Count(mark, statuses.count(status)) for status, mark in words.STATUSES.items())
+
+
+def _authorization(scan: Scan) -> Iterable[tuple[str, str]]:
+    given = scan.authorization
+    yield "Authorized by", given.by if not given.role else f"{given.by} ({given.role})"
+    if given.on is not None:
+        yield "Given on", words.date_text(given.on)
+    yield "Valid until", "further notice" if given.until is None else words.moment(given.until)
+    yield "Reference", given.reference or "none recorded"

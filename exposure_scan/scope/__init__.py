@@ -1,0 +1,22 @@
+"""Who may be scanned: the sites file, authorization, names -> addresses. The only maker of a Target.
+
+A person orders a scan (`Order`), from the sites file or in words of the command line. `resolve`
+turns an order into targets after every check passed. Whatever is wrong is told as a
+`model.Problem`, all mistakes at once, before a packet is sent.
+"""
+
+from __future__ import annotations
+
+from .names import resolve
+from .order import Order, order_from_words, parse_services, with_words
+from .sites import SitesFile, read_sites_file
+
+__all__ = [
+    "Order",
+    "SitesFile",
+    "order_from_words",
+    "parse_services",
+    "read_sites_file",
+    "resolve",
+    "with_words",
+]

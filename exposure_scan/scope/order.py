@@ -1,0 +1,299 @@
+"""What a person asked for, before any name is resolved, and how it is read from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
+
+from ..model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
+from .addresses import Network, literals, quoted
+
+Clock: TypeAlias = Callable[[], datetime]
+_T = TypeVar("_T")
+
+DEVICES: Mapping[str, DeviceClass] = MappingProxyType(
+    {"server": DeviceClass.SERVER, "handset": DeviceClass.HANDSET, "px": DeviceClass.PX}
+)
+VOICEMAIL = ("smtp", "imap", "pop3")
+PACKETS_PER_SECOND, BURST = 100.0, 20  # to one address, where the sites file sets nothing else
+NOWHERE = "unnamed vantage"
+
+_SERVICE = re.compile(r"(?:(tcp|udp)/)?([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_TURNED = re.compile(r"([0-9]{1,5})/(tcp|udp)")
+_PAIR = re.compile(r"([a-z0-9]+)\s*=\s*([0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One site as ordered. Nothing in it was resolved, and nothing may be sent on its strength alone."""
+
+    site: Site
+    authorization: Authorization
+    fence: tuple[Network, ...]  # every address must lie inside; empty is no fence
+    partner: dict[str, str]
+    internal: bool
+    packets_per_second: float
+    burst: int
+    report_to: tuple[str, ...]
+    schedule: str | None  # five cron fields
+    vantage: Vantage
+
+
+def now() -> datetime:
+    """The time of day, aware, UTC."""
+    return datetime.now(UTC)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def line(text: str) -> str:
+    """A text for one line, without the spaces around it.
+
+    Raises:
+        ValueError: it is blank, or has characters that do not print.
+    """
+    words = text.strip()
+    if not any(char.isalnum() for char in words):
+        raise ValueError(f"a text with letters or digits is expected, not {quoted(text)}")
+    if not words.isprintable():
+        raise ValueError(f"one line without control characters is expected, not {quoted(text)}")
+    return words
+
+
+def moment(value: object, *, last: bool) -> datetime:
+    """A date or a date and time (ISO 8601 text, too) as an aware moment; what names no zone is UTC.
+
+    A date is its last microsecond if `last`, else its first.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str):
+        word = value.strip()
+        for read in (date.fromisoformat, datetime.fromisoformat):
+            try:
+                return moment(read(word), last=last)
+            except ValueError:
+                continue
+    if isinstance(value, datetime):
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time.max if last else time.min, UTC)
+    shown = quoted(value) if isinstance(value, str) else str(value)
+    raise ValueError(f"a date or a date and time is expected, not {shown}; write it as 2026-12-31")
+
+
+def services(word: str) -> list[str]:
+    """The keys of one entry of a list of ports: ``udp/5060``, ``25``, ``tcp/1000-1010``.
+
+    Raises:
+        ValueError: it is no such entry.
+    """
+    plain = word.strip().lower()
+    turned = _TURNED.fullmatch(plain)
+    if turned:
+        raise ValueError(f"{quoted(word.strip())} is turned round; write {turned[2]}/{turned[1]}")
+    match = _SERVICE.fullmatch(plain)
+    if match is None:
+        raise ValueError(f"{quoted(word.strip())} is no port; write udp/5060, tcp/25, 8080 or 1000-1010")
+    first = int(match[2])
+    last = int(match[3] or match[2])
+    if not 1 <= first <= last <= 65535:
+        raise ValueError(
+            f"{quoted(word.strip())} is no port; ports go from 1 to 65535, ranges from low to high"
+        )
+    return [f"{match[1] or 'tcp'}/{port}" for port in range(first, last + 1)]
+
+
+def parse_services(text: str) -> tuple[str, ...]:
+    """A list of ports as keys, each once, in order: ``tcp/25``. A bare number is TCP; ranges are written out.
+
+    Raises:
+        Problem: an entry is no port; one sentence for each.
+    """
+    keys, mistakes = _services(text)
+    if mistakes:
+        raise Problem(*(f"Ports: {mistake}." for mistake in mistakes))
+    return keys
+
+
+def _services(text: str) -> tuple[tuple[str, ...], list[str]]:
+    keys: dict[str, None] = {}
+    mistakes = []
+    for word in text.split(","):
+        try:
+            keys.update(dict.fromkeys(services(word)))
+        except ValueError as error:
+            mistakes.append(str(error))
+    return tuple(keys), mistakes
+
+
+def _voicemail(text: str) -> tuple[dict[str, int], list[str]]:
+    found: dict[str, int] = {}
+    mistakes = []
+    for word in text.split(","):
+        match = _PAIR.fullmatch(word.strip().lower())
+        if match is None or match[1] not in VOICEMAIL or not 1 <= int(match[2]) <= 65535:
+            mistakes.append(
+                f"{quoted(word.strip())} is no voicemail port; write smtp=2525, imap=1143 or pop3=1110, from 1 to 65535"
+            )
+        elif match[1] in found:
+            mistakes.append(f"{match[1]} is named twice; give one port for it")
+        elif int(match[2]) in found.values():
+            mistakes.append(f"two services cannot share the port {match[2]}; give each its own")
+        else:
+            found[match[1]] = int(match[2])
+    return found, mistakes
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+def order_from_words(
+    targets: Sequence[str],
+    *,
+    authorized_by: str | None,
+    reference: str | None = None,
+    until: str | None = None,
+    device: str | None = None,
+    expect: str | None = None,
+    voicemail_ports: str | None = None,
+    present: str | None = None,
+    internal: bool = False,
+    require_declarations: bool = False,
+    name: str | None = None,
+    clock: Clock = now,
+) -> Order:
+    """The order that the command line gives, its texts as typed. A blank text is none.
+
+    `until` is an ISO date, meaning the end of that day in UTC, or a date and time. Without a `name`
+    the site is called after its first target.
+
+    Raises:
+        Problem: every mistake, one sentence each.
+    """
+    mistakes: list[str] = []
+    if not targets:
+        mistakes.append("No target: give at least one address, network or name.")
+    found = literals(targets, (), internal=internal)[2]
+    mistakes += [f"Target {place + 1}: {mistake}." for place, mistake in found]
+    by = None
+    if authorized_by is None or not authorized_by.strip():
+        mistakes.append(
+            "No authorization: nobody is named who consented to this scan; say who with --authorized-by, "
+            "or scan a site of the sites file."
+        )
+    else:
+        by = _try(mistakes, "--authorized-by", line, authorized_by)
+    consent = Authorization(
+        by=by or "",
+        reference=_try(mistakes, "--reference", line, reference) if reference and reference.strip() else None,
+        until=_try(mistakes, "--until", lambda text: moment(text, last=True), until)
+        if until and until.strip()
+        else None,
+    )
+    called = _try(mistakes, "Site", line, name) if name is not None else None
+    site = _refined(
+        Site(name=called or (targets[0].strip() if targets else ""), targets=tuple(targets)),
+        mistakes,
+        device=device,
+        expect=expect,
+        voicemail_ports=voicemail_ports,
+        present=present,
+        require_declarations=require_declarations,
+        clock=clock,
+    )
+    if mistakes:
+        raise Problem(*mistakes)
+    return Order(
+        site=site,
+        authorization=consent,
+        fence=(),
+        partner={},
+        internal=internal,
+        packets_per_second=PACKETS_PER_SECOND,
+        burst=BURST,
+        report_to=(),
+        schedule=None,
+        vantage=Vantage(name=NOWHERE, outside=not internal),
+    )
+
+
+def with_words(
+    order: Order,
+    *,
+    device: str | None = None,
+    expect: str | None = None,
+    voicemail_ports: str | None = None,
+    present: str | None = None,
+    internal: bool = False,
+    require_declarations: bool = False,
+    clock: Clock = now,
+) -> Order:
+    """A site of the sites file, refined on the command line.
+
+    `device` and `present` replace what the file says; `expect` and `voicemail_ports` add to it, so
+    that no port which the file names stays unasked.
+
+    Raises:
+        Problem: every mistake, one sentence each.
+    """
+    mistakes: list[str] = []
+    site = _refined(
+        order.site,
+        mistakes,
+        device=device,
+        expect=expect,
+        voicemail_ports=voicemail_ports,
+        present=present,
+        require_declarations=require_declarations,
+        clock=clock,
+    )
+    if mistakes:
+        raise Problem(*mistakes)
+    vantage = order.vantage.model_copy(update={"outside": False}) if internal else order.vantage
+    return replace(order, site=site, internal=order.internal or internal, vantage=vantage)
+
+
+def _refined(
+    site: Site,
+    mistakes: list[str],
+    *,
+    device: str | None,
+    expect: str | None,
+    voicemail_ports: str | None,
+    present: str | None,
+    require_declarations: bool,
+    clock: Clock,
+) -> Site:
+    changes: dict[str, object] = {}
+    if device is not None and device.strip():
+        changes["device"] = DEVICES.get(device.strip().lower())
+        if changes["device"] is None:
+            mistakes.append(f"--device: server, handset or px is expected, not {quoted(device)}.")
+    if expect is not None and expect.strip():
+        keys, wrong = _services(expect)
+        mistakes += [f"--expect: {mistake}." for mistake in wrong]
+        changes["expect"] = tuple(dict.fromkeys((*site.expect, *keys)))
+    if voicemail_ports is not None and voicemail_ports.strip():
+        ports, wrong = _voicemail(voicemail_ports)
+        mistakes += [f"--voicemail-ports: {mistake}." for mistake in wrong]
+        changes["voicemail"] = {**site.voicemail, **ports}
+    if present is not None and present.strip():
+        changes["present"] = Presence(by=_try(mistakes, "--present", line, present) or "", on=clock())
+    if require_declarations:
+        changes["require_declarations"] = True
+    return site.model_copy(update=changes)
+
+
+def _try(mistakes: list[str], where: str, read: Callable[[str], _T], text: str) -> _T | None:
+    try:
+        return read(text)
+    except ValueError as error:
+        mistakes.append(f"{where}: {error}.")
+        return None

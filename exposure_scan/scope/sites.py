@@ -1,0 +1,248 @@
+"""The sites file: TOML in, orders out, every mistake told at once in a sentence with its key path.
+
+The models below say what the file may hold and are private to this room; what leaves it is
+`model.Site` and `order.Order`. List entries count from 1 in messages, as people count.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from ..model import Authorization, Declaration, Presence, Problem, Site, Vantage, Waiver
+from .addresses import Network, literals, quoted, read_network
+from .document import Document, SiteTable, sentence
+from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, now, services
+
+_MOST_BYTES = 4 * 1024 * 1024  # a thousand sites need a tenth of it
+_AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class VantageNote:
+    """A vantage as the file describes it: a person's note, which proves nothing to a verdict."""
+
+    name: str
+    checked: date | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SitesFile:
+    """A sites file without a mistake."""
+
+    path: Path
+    orders: tuple[Order, ...]
+    partner: dict[str, str]  # name, contact, phone, mail
+    mail: dict[str, str | int] = field(
+        default_factory=dict
+    )  # host, port, security, ...; empty without [mail]
+    vantages: tuple[VantageNote, ...] = ()
+
+    def order(self, name: str) -> Order:
+        """The order of the site with this name.
+
+        Raises:
+            Problem: there is none; the close names are told.
+        """
+        for order in self.orders:
+            if order.site.name == name:
+                return order
+        known = {order.site.name.casefold(): order.site.name for order in self.orders}
+        close = difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.5)
+        hint = " or ".join(quoted(known[match]) for match in close)
+        some = ", ".join(quoted(name) for name in list(known.values())[:5])
+        raise Problem(
+            f"{self.path}: there is no site {quoted(name)}; "
+            + (f"did you mean {hint}?" if hint else f"the file begins with {some}.")
+        )
+
+
+def read_sites_file(path: Path, *, practices: frozenset[str] | None = None, clock: Clock = now) -> SitesFile:
+    """Read and judge a sites file (design, section 4). No packet is sent and no name looked up.
+
+    `practices` are the known practice ids, None to leave ids unchecked. An expired authorization is
+    no mistake here; `resolve` refuses it.
+
+    Raises:
+        Problem: every mistake, one sentence each.
+    """
+    data = _toml(path)
+    context = {"practices": practices, "today": clock().astimezone(UTC).date()}
+    document, mistakes = None, []
+    try:
+        document = Document.model_validate(data, context=context)
+    except ValidationError as error:
+        mistakes = [(tuple(item["loc"]), sentence(item)) for item in error.errors(include_url=False)]
+    mistakes += _across(data)
+    if mistakes or document is None:
+        raise Problem(*(_told(path, data, where, what) for where, what in mistakes))
+    partner = cast("dict[str, str]", document.partner.model_dump(exclude_none=True))
+    vantages = tuple(VantageNote(row.name, row.checked, row.found) for row in document.vantage)
+    orders = tuple(_order(site, partner, vantages) for site in document.site)
+    mail = document.mail.model_dump(exclude_none=True) if document.mail else {}
+    return SitesFile(path, orders, partner, mail, vantages)
+
+
+def folder(name: str) -> str:
+    """The folder that a site's name gives: lower case, hyphens (design, section 4)."""
+    return re.sub(r"[\W_]+", "-", name.casefold()).strip("-")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read ({error.strerror}); give the name of a sites file.") from None
+    if len(raw) > _MOST_BYTES:
+        raise Problem(f"{path}: is larger than 4 MiB; a sites file is a short text in TOML.")
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        at = raw[: error.start].count(b"\n") + 1
+        raise Problem(f"{path}: line {at}: is not UTF-8 text; save the file as UTF-8.") from None
+    except RecursionError:
+        raise Problem(f"{path}: is nested too deeply; a sites file is a short text in TOML.") from None
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        match = _AT.match(str(error))
+        if match is None:
+            raise Problem(f"{path}: is not TOML: {error}.") from None
+        at_end = f"line {raw.count(b'\n') + 1}" if match[2] is None else f"line {match[2]}, column {match[3]}"
+        raise Problem(f"{path}: {at_end}: is not TOML: {_lower(match[1])}; correct this line.") from None
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+_Where = tuple[int | str, ...]
+
+
+def _told(path: Path, data: Mapping[str, Any], where: _Where, what: str) -> str:
+    """``sites.toml: site[2].authorization.until: ... (site "Acme Dental").``."""
+    keys = _key_path(where)
+    name = _site_name(data, where)
+    ending = "" if name is None else f" (site {quoted(name)})"
+    return f"{path}: {keys + ': ' if keys else ''}{what}{ending}."
+
+
+def _key_path(where: _Where) -> str:
+    text = ""
+    for key in where:
+        if key == "[key]":
+            continue
+        if isinstance(key, int):
+            text += f"[{key + 1}]"
+        else:
+            text += ("." if text else "") + (key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quoted(key))
+    return text
+
+
+def _site_name(data: Mapping[str, Any], where: _Where) -> str | None:
+    if len(where) < 2 or where[0] != "site" or not isinstance(where[1], int):
+        return None
+    row = data["site"][where[1]]
+    name = row.get("name") if isinstance(row, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
+    """Mistakes between keys. The data is not validated, so that these are told together with the others."""
+    rows = data.get("site")
+    if not isinstance(rows, list):
+        return []
+    mistakes: list[tuple[_Where, str]] = []
+    folders: dict[str, int] = {}
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            continue
+        name = row.get("name")
+        if isinstance(name, str) and name.strip():
+            first = folders.setdefault(folder(name), place)
+            if not folder(name):
+                mistakes.append((("site", place, "name"), "a name with letters or digits is expected"))
+            elif first != place:
+                mistakes.append(
+                    (
+                        ("site", place, "name"),
+                        f"site[{first + 1}] has this name already, or one that gives the same folder "
+                        f"({folder(name)}); choose another",
+                    )
+                )
+        mistakes += [(("site", place, *where), what) for where, what in _targets(row)]
+    return mistakes
+
+
+def _targets(row: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
+    """What is wrong with a site's targets and fence, taken together and one by one."""
+    fence: list[Network] = []
+    for place, text in _texts(row.get("fence")):
+        try:
+            fence.append(read_network(text))
+        except ValueError as error:
+            yield ("fence", place), str(error)
+    targets = _texts(row.get("targets"))
+    _, names, mistakes = literals([text for _, text in targets], fence, internal=row.get("internal") is True)
+    for place, what in mistakes:
+        yield ("targets", targets[place][0]), what
+    if names and "fence" not in row:
+        yield (
+            ("fence",),
+            f"is missing, and {quoted(names[0])} could lead to somebody else's address one day; name the networks "
+            'that names must stay in, as fence = ["198.51.100.0/28"]',
+        )
+
+
+def _texts(value: object) -> list[tuple[int, str]]:
+    if not isinstance(value, list):
+        return []
+    return [(place, text) for place, text in enumerate(value) if isinstance(text, str)]
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+def _order(row: SiteTable, partner: Mapping[str, str], vantages: Sequence[VantageNote]) -> Order:
+    consent, present = row.authorization, row.present
+    return Order(
+        site=Site(
+            name=row.name,
+            targets=tuple(row.targets),
+            device=DEVICES[row.device] if row.device else None,
+            model=row.model,
+            software=row.software,
+            expect=tuple(dict.fromkeys(key for word in row.expect for key in services(word))),
+            voicemail=row.voicemail.model_dump(exclude_none=True) if row.voicemail else {},
+            present=Presence(by=present.by, on=present.on, how=present.how) if present else None,
+            declares={key: Declaration(by=word.by, on=word.on) for key, word in row.declares.items()},
+            waivers=tuple(Waiver(**waiver.model_dump()) for waiver in row.waiver),
+        ),
+        authorization=Authorization(**consent.model_dump()),
+        fence=tuple(read_network(text) for text in row.fence or ()),
+        partner=dict(partner),
+        internal=row.internal,
+        packets_per_second=row.packets_per_second or PACKETS_PER_SECOND,
+        burst=row.burst or BURST,
+        report_to=tuple(row.report_to),
+        schedule=row.schedule,
+        vantage=_vantage(vantages, outside=not row.internal),
+    )
+
+
+def _vantage(vantages: Sequence[VantageNote], *, outside: bool) -> Vantage:
+    """Where the scan looks from, as far as the file says. A note is no check, so `checked` stays False."""
+    if not vantages:
+        return Vantage(name=NOWHERE, outside=outside)
+    names = [vantage.name for vantage in vantages]
+    return Vantage(name=names[0] if len(names) == 1 else f"one of {', '.join(names)}", outside=outside)

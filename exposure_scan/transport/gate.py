@@ -1,0 +1,375 @@
+"""The one gate: every socket that reaches the network is opened here, and nowhere else.
+
+Consent is checked where packets start, not where a scan is ordered: an address that was not
+admitted, or whose authorization has ended meanwhile, gets no packet. The gate also keeps the pace,
+so that a scan never becomes a flood, and the number of sockets, so that a sweep never starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from exposure_scan.model import Address, Problem, Target
+
+from .icmp import listen_for_errors, only_echo_replies
+
+PACKET = 1460  # bytes of payload that one packet carries over Ethernet
+_WATCH = 0.25  # seconds between two looks at whether consent has ended
+_SPARE = 64  # descriptors left to the rest of the program
+_MOST = 1024
+_ETH_P_ALL = 0x0003
+
+
+class NotAuthorized(Problem):
+    """No consent: never recorded, ended, or for another address. No packet was sent."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: one token is one packet. Times are seconds of any one clock."""
+
+    rate: float
+    burst: float
+    tokens: float = field(init=False)
+    stamp: float | None = None
+
+    def __post_init__(self) -> None:
+        self.burst = max(1.0, self.burst)
+        self.tokens = self.burst
+
+    def take(self, now: float, cost: float) -> float:
+        """Take `cost` tokens and return 0, or take none and return the seconds to wait.
+
+        What costs more than the bucket holds passes when the bucket is full, and leaves a debt.
+        """
+        if self.stamp is not None:
+            self.tokens = min(self.burst, self.tokens + (now - self.stamp) * self.rate)
+        self.stamp = now
+        missing = min(cost, self.burst) - self.tokens
+        if missing > 1e-9:
+            return missing / self.rate
+        self.tokens -= cost
+        return 0.0
+
+
+@dataclass(slots=True)
+class _Host:
+    """An admitted address. Conversations that have begun queue for `turn`; new ones first for `new`,
+
+    so that however many are waiting to begin, only one of them stands before those under way.
+    """
+
+    target: Target
+    bucket: Bucket
+    new: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    running: set[asyncio.Timeout] = field(default_factory=set)
+
+
+class _Socket(socket.socket):
+    """A socket that gives its places back when it is closed."""
+
+    held: ExitStack | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.held is not None:
+            self.held.close()
+
+
+class Gate:
+    """Opens sockets to admitted addresses while their authorization lasts, at their pace.
+
+    Args:
+        clock: the time of day, aware; consent is judged by it.
+        sockets: how many may be open at once; by default what the process may open, at most 1,024.
+        connections_per_service: how many at once to one port of one address.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sockets: int | None = None,
+        connections_per_service: int = 3,
+    ) -> None:
+        self.now = clock
+        self._places = asyncio.Semaphore(sockets or _allowed_sockets())
+        self._per_service = connections_per_service
+        self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
+        self._hosts: dict[Address, _Host] = {}
+        self._flows: set[tuple[int, int, Address, int]] = set()
+        self._syns = _syns_of_a_connect()
+        self._watching = False
+
+    # --- consent ---------------------------------------------------------------------------------
+
+    def admit(self, target: Target) -> None:
+        """Register an address. Admitting it anew replaces its authorization and keeps its pace.
+
+        Raises:
+            NotAuthorized: nobody is named who consented, the consent has ended, or the address is
+                none of a single host.
+        """
+        address = target.address
+        if address.is_multicast or address.is_unspecified:
+            raise NotAuthorized(
+                f"{address} is not the address of one host; give the customer's public address."
+            )
+        if not target.authorization.by.strip():
+            raise NotAuthorized(
+                f"Nobody is named who authorized the scan of {address}; record who consented."
+            )
+        if self._ended(target):
+            raise NotAuthorized(_ended_sentence(target))
+        known = self._hosts.get(address)
+        if known is None:
+            self._hosts[address] = _Host(target, Bucket(target.packets_per_second, target.burst))
+        else:
+            known.target = target
+
+    def check(self, target: Target) -> None:
+        """Pass if a packet may go to the target now.
+
+        Raises:
+            NotAuthorized: it was not admitted, or its authorization has ended.
+        """
+        self._live(target)
+
+    def _ended(self, target: Target) -> bool:
+        until = target.authorization.until
+        return until is not None and self.now() >= until
+
+    def _live(self, target: Target) -> _Host:
+        host = self._hosts.get(target.address)
+        if host is None:
+            raise NotAuthorized(f"{target.address} is not among the addresses admitted to this scan.")
+        if self._ended(host.target):
+            raise NotAuthorized(_ended_sentence(host.target))
+        return host
+
+    @asynccontextmanager
+    async def consented(self, target: Target) -> AsyncIterator[None]:
+        """Ends what runs inside within a second after the consent has ended.
+
+        Without it the kernel would go on repeating a SYN that it was given before.
+
+        Raises:
+            NotAuthorized: the consent is missing, or ended while the block ran.
+        """
+        host = self._live(target)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                host.running.add(limit)
+                self._watch()
+                try:
+                    yield
+                finally:
+                    host.running.discard(limit)
+        except TimeoutError:
+            if limit.expired():
+                raise NotAuthorized(_ended_sentence(host.target)) from None
+            raise
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(_WATCH, self._look)
+
+    def _look(self) -> None:
+        self._watching = False
+        busy = [host for host in self._hosts.values() if host.running]
+        for host in busy:
+            if self._ended(host.target):
+                for limit in list(host.running):
+                    if limit.when() is None:  # once is enough
+                        limit.reschedule(asyncio.get_running_loop().time())
+        if busy:
+            self._watch()
+
+    # --- pace ------------------------------------------------------------------------------------
+
+    async def pace(self, target: Target, size: int = 1) -> None:
+        """Wait until the next `size` bytes of a conversation under way may go.
+
+        Raises:
+            NotAuthorized: the packet may not be sent.
+        """
+        host = self._live(target)
+        await self._take_turn(host, max(1, -(-size // PACKET)))
+
+    async def _take_turn(self, host: _Host, packets: int) -> None:
+        async with host.turn:
+            while True:
+                self._live(host.target)
+                wait = host.bucket.take(asyncio.get_running_loop().time(), packets)
+                if wait <= 0:
+                    return
+                await asyncio.sleep(min(wait, _WATCH))
+
+    # --- sockets ---------------------------------------------------------------------------------
+
+    async def tcp(self, target: Target, port: int, *, begun: bool = False) -> socket.socket:
+        """A non-blocking socket whose connect has just begun; ICMP errors are queued on it.
+
+        Args:
+            target: where to.
+            port: its port.
+            begun: whether the conversation has sent before (it then goes before new ones).
+
+        Raises:
+            NotAuthorized: no packet may go there.
+            OSError: this machine could not do it; nothing is known of the port.
+        """
+        host = self._live(target)
+        with ExitStack() as held:
+            await self._hold(held, self._service(target.address, port))
+            with ExitStack() as queue:
+                if not begun:
+                    await host.new.acquire()
+                    queue.callback(host.new.release)
+                await self._hold(held, self._places)
+                await self._take_turn(host, self._syns)
+            sock = self._open(held, _family(target.address), socket.SOCK_STREAM)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
+            code = sock.connect_ex((str(target.address), port))
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+            self._remember(sock, target.address, port)
+            sock.held = held.pop_all()
+            return sock
+
+    async def udp(self, target: Target, port: int) -> socket.socket:
+        """A non-blocking socket connected to the port. Nothing is sent: `pace` stands before each send.
+
+        Raises:
+            NotAuthorized: no packet may go there.
+            OSError: this machine could not do it.
+        """
+        self._live(target)
+        with ExitStack() as held:
+            await self._hold(held, self._service(target.address, -port))  # UDP counts apart from TCP
+            await self._hold(held, self._places)
+            self._live(target)
+            sock = self._open(held, _family(target.address), socket.SOCK_DGRAM)
+            sock.connect((str(target.address), port))
+            self._remember(sock, target.address, port)
+            sock.held = held.pop_all()
+            return sock
+
+    async def icmp(self, target: Target) -> socket.socket | None:
+        """A socket for echo: raw where we may, else the kernel's ping socket, else None.
+
+        Raises:
+            NotAuthorized: no packet may go there.
+            OSError: this machine could not do it, for want of something else than permission.
+        """
+        self._live(target)
+        family = _family(target.address)
+        protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
+        for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
+            with ExitStack() as held:
+                await self._hold(held, self._places)
+                self._live(target)
+                try:
+                    sock = self._open(held, family, kind, protocol)
+                except OSError as error:
+                    if error.errno in _NOT_FOR_US:
+                        continue
+                    raise
+                if kind == socket.SOCK_RAW:
+                    only_echo_replies(sock)
+                sock.connect((str(target.address), 0))
+                sock.held = held.pop_all()
+                return sock
+        return None
+
+    def packet_capture(self) -> socket.socket | None:
+        """A socket that sees every packet of this machine from the IP header on; None without the right.
+
+        It only listens.
+        """
+        try:
+            sock = _Socket(
+                socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL)
+            )
+        except PermissionError:
+            return None
+        return sock
+
+    def is_ours(self, protocol: int, local_port: int, address: Address, port: int) -> bool:
+        """Whether this gate opened a socket from `local_port` to that port (6 is TCP, 17 is UDP)."""
+        return (protocol, local_port, address, port) in self._flows
+
+    def is_admitted(self, address: Address) -> bool:
+        """Whether the address was ever admitted."""
+        return address in self._hosts
+
+    def _service(self, address: Address, port: int) -> asyncio.Semaphore:
+        found = self._services.get((address, port))
+        if found is None:
+            self._services[address, port] = found = asyncio.Semaphore(self._per_service)
+        return found
+
+    async def _hold(self, held: ExitStack, places: asyncio.Semaphore) -> None:
+        await places.acquire()
+        held.callback(places.release)
+
+    def _open(self, held: ExitStack, family: int, kind: int, protocol: int = 0) -> _Socket:
+        sock = _Socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        held.callback(socket.socket.close, sock)  # closed twice does no harm, left open would
+        if family == socket.AF_INET6:
+            # An IPv4 address in IPv6 dress is another address than the one that was admitted.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listen_for_errors(sock)
+        return sock
+
+    def _remember(self, sock: socket.socket, address: Address, port: int) -> None:
+        self._flows.add((sock.proto or _PROTOCOLS[sock.type], sock.getsockname()[1], address, port))
+
+
+_NOT_FOR_US = frozenset({errno.EPERM, errno.EACCES, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
+_PROTOCOLS = {socket.SOCK_STREAM: 6, socket.SOCK_DGRAM: 17}
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _ended_sentence(target: Target) -> str:
+    return (
+        f"The authorization for {target.address} ended at {target.authorization.until}; "
+        "renew it, then scan again."
+    )
+
+
+def _allowed_sockets() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return _MOST
+    return max(1, min(soft - _SPARE, _MOST))
+
+
+def _syns_of_a_connect() -> int:
+    """How many SYNs the kernel sends within the three seconds that an attempt lasts, TCP_SYNCNT being 1.
+
+    Two, at 0 and 1 s. Since Linux 6.5 the first repetitions come every second (sysctl
+    net.ipv4.tcp_syn_linear_timeouts, added to TCP_SYNCNT), which makes three.
+    """
+    try:
+        linear = int(Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").read_text())
+    except (OSError, ValueError):
+        linear = 0
+    return 3 if linear else 2

@@ -1,0 +1,154 @@
+"""Drives one conversation over the network and writes down what happened.
+
+Whatever the network does comes out as a value. A conversation never learns whether it talks to a
+socket, a capture or a test, and no socket outlives its conversation.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from exposure_scan.conversation import (
+    Connect,
+    Conversation,
+    Event,
+    Exchange,
+    Heard,
+    Observation,
+    Receive,
+    Reply,
+    Request,
+    Send,
+    StartTls,
+)
+from exposure_scan.model import Echo, PortState, Question, Target
+
+from .datagrams import Datagrams
+from .echo import Echoes, system_ping
+from .gate import Gate
+from .journal import NO_RESPONSE, Answer, Journal, judge_icmp
+from .stream import Stream
+
+_ENOUGH_REQUESTS = 1000  # after the deadline; a conversation that wants more does not end
+
+
+class _Line(Protocol):
+    """What a conversation is driven over."""
+
+    tries: int
+
+    async def connect(self) -> Reply: ...
+    async def send(self, data: bytes) -> None: ...
+    async def receive(self, request: Receive) -> Heard: ...
+    async def secure(self, request: StartTls, /) -> Reply: ...
+    def close(self) -> None: ...
+
+
+async def converse(
+    gate: Gate, target: Target, question: Question, conversation: Conversation, *, deadline: float = 20.0
+) -> Exchange:
+    """Ask one question, in the words of `conversation`.
+
+    Args:
+        gate: where the target was admitted.
+        target: whom to ask.
+        question: which port; what is asked there is the conversation's matter.
+        conversation: a fresh one.
+        deadline: seconds from the first packet to the end; time in the gate's queue is not counted.
+
+    Raises:
+        NotAuthorized: the gate refused, now or in the middle.
+        Exception: whatever the conversation itself raises. What the network does raises nothing.
+    """
+    try:
+        async with gate.consented(target):
+            journal = Journal(gate, target, deadline)
+            if question.transport == "tcp":
+                return await _over_tcp(journal, question, conversation)
+            if question.transport == "udp":
+                return await _over_udp(journal, question, conversation)
+            return await _over_icmp(journal, question, conversation)
+    finally:
+        conversation.close()
+
+
+async def _over_tcp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
+    stream = Stream(journal, question.port)
+    observation = await _drive(conversation, stream, journal)
+    answer = stream.answer or Answer(PortState.UNMEASURED, "not-asked")
+    return _exchange(journal, question, answer, stream.tries, observation)
+
+
+async def _over_udp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
+    line = Datagrams(journal, question.port)
+    observation = await _drive(conversation, line, journal)
+    address = journal.target.address
+    if observation.valid or observation.answered:
+        answer = Answer(PortState.OPEN, "udp-reply", str(address), line.rtt_ms)
+    elif (told := judge_icmp(journal.icmp, address, line.local)) is not None:
+        answer = told
+    elif line.fault is not None:
+        answer = Answer(PortState.UNMEASURED, line.fault)
+    elif not line.tries:
+        answer = Answer(PortState.UNMEASURED, "not-asked")
+    else:
+        answer = Answer(PortState.OPEN_FILTERED, NO_RESPONSE)
+    return _exchange(journal, question, answer, line.tries, observation)
+
+
+async def _over_icmp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
+    line = Echoes(journal)
+    observation = await _drive(conversation, line, journal)
+    answer, tries = line.judge(observation), line.tries
+    if not line.allowed:
+        answer, tries = await system_ping(journal)
+        # ping tells no bytes. A record that shows only silence says that it asked.
+        journal.events[:] = [Event(0.0, "silent")] if answer.state is Echo.SILENT else []
+    elif answer.state is Echo.UNMEASURED:
+        journal.events.clear()  # a record would say that silence was measured
+    return _exchange(journal, question, answer, tries, observation)
+
+
+def _exchange(
+    journal: Journal, question: Question, answer: Answer, tries: int, observation: Observation
+) -> Exchange:
+    return Exchange(
+        question=question,
+        state=answer.state,
+        reason=answer.reason,
+        by=answer.by,
+        tries=tries,
+        rtt_ms=answer.rtt_ms,
+        observation=observation,
+        at=journal.at,
+        events=tuple(journal.events),
+    )
+
+
+async def _drive(conversation: Conversation, line: _Line, journal: Journal) -> Observation:
+    """Run the conversation to its end; the line is closed whatever happens."""
+    late = 0
+    try:
+        request = next(conversation)
+        while True:
+            reply = await _answer(line, request)
+            late += journal.over
+            if late > _ENOUGH_REQUESTS:
+                raise RuntimeError("the conversation goes on after its time without an end")
+            request = conversation.send(reply)
+    except StopIteration as end:
+        observation: Observation = end.value
+        return observation
+    finally:
+        line.close()
+
+
+async def _answer(line: _Line, request: Request) -> Reply:
+    if isinstance(request, Connect):
+        return await line.connect()
+    if isinstance(request, Send):
+        await line.send(request.data)
+        return None
+    if isinstance(request, Receive):
+        return await line.receive(request)
+    return await line.secure(request)

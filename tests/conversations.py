@@ -1,0 +1,199 @@
+"""A peer made of a function, so that a test of a protocol reads like a transcript.
+
+Every talk that is held here is recorded, and repeated from its record: what comes out must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from exposure_scan.conversation import (
+    Caller,
+    Connect,
+    Connected,
+    End,
+    Event,
+    Heard,
+    NotConnected,
+    NotSecured,
+    Observation,
+    Receive,
+    Reply,
+    Request,
+    Secured,
+    Send,
+    StartTls,
+    What,
+    endpoint_text,
+    replay,
+)
+from exposure_scan.protocols import FIELDS, conversation
+
+CALLER = Caller("exposure-scan/0.1.0", "noc@partner.invalid")
+TOKEN = "00c0ffee00c0ffee"
+LOCAL = ("198.51.100.250", 40000)
+PEER = "198.51.100.10"
+
+Said = bytes | End  # a piece of what the peer sends, or how it ends the connection
+Peer = Callable[["Moment"], Sequence[Said]]  # asked whenever the peer may speak
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When the peer may speak: `words` are what it was just sent, empty after a connect or a handshake."""
+
+    connection: int
+    secure: bool
+    words: bytes
+
+
+@dataclass
+class Talk:
+    """How a conversation went."""
+
+    observation: Observation = field(default_factory=Observation)
+    sent: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    waited: float = 0.0  # seconds that a silent peer costs
+    events: list[Event] = field(default_factory=list)
+
+
+def silent(_: Moment) -> Sequence[Said]:
+    return ()
+
+
+def hold(
+    probe: str,
+    peer: Peer = silent,
+    *,
+    tls: Secured | NotSecured | None = None,
+    port: int = 25,
+    address: str = PEER,
+    local: tuple[str, int] = LOCAL,
+    connects: int = 99,
+    token: str = TOKEN,
+    caller: Caller = CALLER,
+) -> Talk:
+    """Hold the conversation `probe` with `peer`. `tls` is what comes of every handshake (None: silence)."""
+    datagrams = probe in DATAGRAMS
+    talk = Talk()
+    driver = _Driver(talk, peer, tls, datagrams, local, (address, port), connects)
+    conversing = conversation(probe, token, caller)
+    try:
+        request = next(conversing)
+        while True:
+            request = conversing.send(driver.answer(request))
+    except StopIteration as end:
+        talk.observation = end.value
+    assert set(talk.observation.said) <= FIELDS
+    assert all(len(value) <= 1000 for value in talk.observation.said.values())
+    if probe != "empty":  # a record of an empty datagram cannot be repeated yet
+        again = replay(conversation(probe, token, caller), talk.events, datagrams=datagrams)
+        assert again == talk.observation
+    return talk
+
+
+DATAGRAMS = {
+    "sip-udp", "dns", "tftp", "ntp", "snmp", "ike", "ike-nat-t", "l2tp", "empty", "echo", "echo6",
+}  # fmt: skip
+
+
+class _Driver:
+    def __init__(
+        self,
+        talk: Talk,
+        peer: Peer,
+        tls: Secured | NotSecured | None,
+        datagrams: bool,
+        local: tuple[str, int],
+        remote: tuple[str, int],
+        connects: int,
+    ) -> None:
+        self.talk, self.peer, self.tls, self.datagrams = talk, peer, tls, datagrams
+        self.local, self.remote, self.connects = local, remote, connects
+        self.secure = False
+        self.waiting: list[Said] = []
+        self.ended: End | None = None
+
+    def note(self, what: What, data: bytes = b"", detail: str = "") -> None:
+        self.talk.events.append(Event(0.0, what, data, detail))
+
+    def speak(self, words: bytes) -> None:
+        self.waiting += self.peer(Moment(self.talk.connections, self.secure, words))
+
+    def answer(self, request: Request) -> Reply:
+        if isinstance(request, Connect):
+            return self.connect()
+        if isinstance(request, Send):
+            self.talk.sent.append(request.data)
+            self.note("sent", request.data)
+            self.speak(request.data)
+            return None
+        if isinstance(request, StartTls):
+            return self.start_tls(request)
+        assert request.limit > 0
+        assert 0 < request.seconds <= 5
+        return self.receive(request)
+
+    def connect(self) -> Reply:
+        if self.talk.connections >= self.connects:
+            self.note("not-connected", detail="rst")
+            return NotConnected("rst")
+        self.talk.connections += 1
+        self.secure, self.waiting, self.ended = False, [], None
+        self.note("connected", detail=f"{endpoint_text(self.local)} {endpoint_text(self.remote)}")
+        self.speak(b"")
+        return Connected(self.local, self.remote)
+
+    def start_tls(self, request: StartTls) -> Reply:
+        self.waiting = []
+        if isinstance(self.tls, Secured):
+            self.secure = True
+            detail = f"{self.tls.version} {self.tls.cipher} {self.tls.certificate.hex()}"
+            self.note("secured", detail=detail)
+            self.speak(b"")
+            return self.tls
+        if self.tls is None:
+            self.talk.waited += request.seconds
+        why = self.tls or NotSecured("no-response")
+        self.note("not-secured", detail=why.reason)
+        self.ended = End.CLOSED
+        return why
+
+    def receive(self, request: Receive) -> Heard:
+        buffer = b""
+        while self.waiting and self.ended is None:
+            piece = self.waiting.pop(0)
+            if isinstance(piece, End):
+                if self.datagrams:
+                    self.note("reset")
+                    return Heard(b"", End.RESET)
+                self.ended = piece
+                break
+            if self.datagrams:
+                self.note("received", piece)
+                if request.enough(piece):
+                    return Heard(piece, End.ENOUGH)
+                continue
+            piece, rest = piece[: request.limit - len(buffer)], piece[request.limit - len(buffer) :]
+            if rest:
+                self.waiting.insert(0, rest)
+            self.note("received", piece)
+            buffer += piece
+            if request.enough(buffer):
+                return Heard(buffer, End.ENOUGH)
+            if len(buffer) >= request.limit:
+                self.note("limit")
+                return Heard(buffer, End.LIMIT)
+        if self.ended is not None:
+            self.note("closed" if self.ended is End.CLOSED else "reset")
+            return Heard(buffer, self.ended)
+        self.note("silent")
+        self.talk.waited += request.seconds
+        return Heard(buffer, End.SILENT)
+
+
+def crumbs(data: bytes) -> list[Said]:
+    """The same bytes, one at a time."""
+    return [data[n : n + 1] for n in range(len(data))]
