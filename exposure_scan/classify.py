@@ -30,9 +30,7 @@ CLAIM = 0.75
 # Hints without a captured source behind them stay below CLAIM, however many of them agree.
 HEURISTIC_CEILING = 0.7
 
-TEXT_LIMIT = (
-    1000  # characters of a text that are looked at; a conversation keeps no more (`Observation.said`)
-)
+TEXT_LIMIT = 1000  # characters of a text that are looked at; a conversation keeps no more (`Observation.said`)
 
 # In the order that breaks a tie.
 MEMBERS = (DeviceClass.SERVER, DeviceClass.HANDSET, DeviceClass.PX)
@@ -211,9 +209,7 @@ def _fault(row: Fingerprint, earlier: Mapping[str, Fingerprint], words: Vocabula
 # --- one text ------------------------------------------------------------------------------------
 
 
-def match(
-    field: str, value: str, said: Mapping[str, str] = _NOTHING, port: str | None = None
-) -> list[Support]:
+def match(field: str, value: str, said: Mapping[str, str] = _NOTHING, port: str | None = None) -> list[Support]:
     """The fingerprints that `value` matches, the surest first; never raises, whatever the text.
 
     Args:
@@ -393,9 +389,7 @@ def classify_host(ports: Sequence[Port], site: Site) -> tuple[Device, tuple[Devi
         return observed[0], observed[1:]
     if any(device.class_ is declared for device in observed):
         observed = tuple(
-            device.model_copy(update={"model": device.model or site.model})
-            if device.class_ is declared
-            else device
+            device.model_copy(update={"model": device.model or site.model}) if device.class_ is declared else device
             for device in observed
         )
         return observed[0], observed[1:]
@@ -408,9 +402,7 @@ def classify_host(ports: Sequence[Port], site: Site) -> tuple[Device, tuple[Devi
 def _observed(ports: Sequence[Port]) -> tuple[Device, ...]:
     """Every device that the wire shows, the main one first; at least one, of class unknown."""
     by_port = [_supports(port) for port in ports]
-    supports = sorted(
-        (support for found in by_port for support in found), key=lambda support: -support.confidence
-    )
+    supports = sorted((support for found in by_port for support in found), key=lambda support: -support.confidence)
     found = []
     for class_, confidence in _members(supports):
         deciding = _saying(supports, {class_})

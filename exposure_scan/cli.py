@@ -74,7 +74,7 @@ def run() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except Exception as error:  # noqa: BLE001 - the last spot: what arrives here is ours
+    except Exception as error:  # the last spot: what arrives here is ours
         logging.getLogger("exposure_scan").debug("the scanner failed", exc_info=error)
         typer.echo(
             f"exposure-scan: the scanner itself failed ({type(error).__name__}: {error}). This says nothing about "
@@ -106,9 +106,7 @@ def _main(
 # --- scan ----------------------------------------------------------------------------------------
 
 
-@app.command(
-    epilog="Example: exposure-scan scan 198.51.100.10 --authorized-by 'A. Owner, by mail' --html report.html"
-)
+@app.command(epilog="Example: exposure-scan scan 198.51.100.10 --authorized-by 'A. Owner, by mail' --html report.html")
 def scan(
     targets: Annotated[
         list[str] | None, typer.Argument(metavar="[TARGET]...", help="Addresses, networks or names.")
@@ -133,14 +131,14 @@ def scan(
         str | None,
         typer.Option(help="Who confirmed that this address is the live site, and how; for sites that stay silent."),
     ] = None,
-    ports: Annotated[str, typer.Option(help="default, wide (all TCP ports), or a list as tcp/25,udp/5060.")] = "default",
+    ports: Annotated[
+        str, typer.Option(help="default, wide (all TCP ports), or a list as tcp/25,udp/5060.")
+    ] = "default",
     json_file: Annotated[
         str | None, typer.Option("--json", help="Write the scan as JSON; - is standard output.", metavar="FILE")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the HTML report.", metavar="FILE")] = None,
-    evidence: Annotated[
-        Path | None, typer.Option(help="Write the bundle that `verify` reads.", metavar="FILE")
-    ] = None,
+    evidence: Annotated[Path | None, typer.Option(help="Write the bundle that `verify` reads.", metavar="FILE")] = None,
     require_declarations: Annotated[
         bool, typer.Option("--require-declarations", help="No go while a practice is undeclared.")
     ] = False,
@@ -154,7 +152,7 @@ def scan(
     from . import evidence as files
     from . import scope, sweep
 
-    words = {
+    words: scope.Words = {
         "device": device.value if device else None,
         "expect": expect,
         "voicemail_ports": voicemail_ports,
@@ -190,7 +188,7 @@ def _order(
     authorized_by: str | None,
     reference: str | None,
     until: str | None,
-    words: dict[str, object],
+    words: scope.Words,
 ) -> scope.Order:
     from . import scope
     from .model import Problem
@@ -208,9 +206,7 @@ def _order(
         return scope.with_words(_sites_file(sites).order(site), **words)
     if sites is not None:
         raise Problem("--sites needs --site NAME; or leave --sites out and give targets.")
-    return scope.order_from_words(
-        targets, authorized_by=authorized_by, reference=reference, until=until, **words
-    )
+    return scope.order_from_words(targets, authorized_by=authorized_by, reference=reference, until=until, **words)
 
 
 def _sites_file(path: Path) -> scope.SitesFile:
@@ -244,11 +240,11 @@ def _progress(*, silent: bool = False) -> Iterator[sweep.Notice]:
     if silent or not console.is_terminal:
         yield lambda _: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def notice(progress: sweep.Progress) -> None:
             if progress.site not in tasks:

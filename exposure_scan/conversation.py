@@ -119,9 +119,7 @@ class Observation:
     `answered` is true when the peer said anything at all, understood or not.
     """
 
-    service: str | None = (
-        None  # sip, smtp, imap, pop3, ftp, http, dns, ...; None when no protocol was recognised
-    )
+    service: str | None = None  # sip, smtp, imap, pop3, ftp, http, dns, ...; None when no protocol was recognised
     banner: str | None = None  # the line a person would read first
     said: Mapping[str, str] = field(default_factory=dict)
     tls: Tls | None = None
@@ -295,6 +293,8 @@ class _Record:
                 self._buffer += self._events[self._next - 1].data
         self._take("closed", "reset")
         wanted = request.data
+        if not wanted:  # an empty datagram is a word, too
+            self._take("sent")
         while wanted:
             event = self._take("sent")
             if event is None:
@@ -356,8 +356,7 @@ _NAMED = {"\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
     return "".join(
-        _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}")
-        for char in data.decode("latin-1")
+        _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}") for char in data.decode("latin-1")
     )
 
 

@@ -110,10 +110,15 @@ def read_bundle(path: Path) -> Bundle:
         raise Problem(f"{path} cannot be read as a bundle ({error}); give an evidence.zip.") from None
     if SUMS not in parts:
         raise Problem(f"{path} has no {SUMS}; give an evidence.zip that exposure-scan wrote.")
-    sums = dict(reversed(line.split("  ", 1)) for line in parts[SUMS].decode("utf-8", "replace").splitlines())
+    sums = dict(_sum(line) for line in parts[SUMS].decode("utf-8", "replace").splitlines())
     for name in (SCAN, *sums):
         if name not in parts:
             raise ValueError(f"{name} is missing from {path}")
         if hashlib.sha256(parts[name]).hexdigest() != sums.get(name):
             raise ValueError(f"{name} in {path} is not what was written: its SHA-256 differs")
     return Bundle(parts[SCAN].decode("utf-8", "replace"), parts.get(CAPTURE))
+
+
+def _sum(line: str) -> tuple[str, str]:
+    digest, _, name = line.partition("  ")
+    return name, digest

@@ -136,7 +136,7 @@ async def scan_sites(
         async with places:
             try:
                 return order, await scan_site(order, notice=notice)
-            except Exception as error:  # noqa: BLE001 - the one spot where a site's failure becomes a value
+            except Exception as error:  # the one spot where a site's failure becomes a value
                 log.debug("site %s failed", order.site.name, exc_info=error)
                 return order, error
 
@@ -362,9 +362,9 @@ def _repeat(proof: Evidence, port: Port | None, echo: Echo, caller: Caller) -> E
         except KeyError:
             raise ReplayError(f"evidence {proof.id}: there is no probe {proof.probe!r}") from None
     if port is None:
-        state, reason = _echo_state(events, observation, echo)
-        by = proof.address if state is Echo.REPLIED else None
-        return Exchange(question, state, reason, by, 1, None, observation, proof.at, tuple(events))
+        told, reason = _echo_state(events, observation, echo)
+        by = proof.address if told is Echo.REPLIED else None
+        return Exchange(question, told, reason, by, 1, None, observation, proof.at, tuple(events))
     state, reason, by = _port_state(events, observation, port, proof.address)
     return Exchange(question, state, reason, by, port.tries, port.rtt_ms, observation, proof.at, tuple(events))
 
@@ -427,4 +427,3 @@ def _host_differences(saved: Host, made: Host) -> list[str]:
     if not found and saved != made:
         found.append(f"{saved.address} is saved otherwise than its evidence gives.")
     return found
-

@@ -98,9 +98,7 @@ SERVER = Support(
 )
 
 
-def port(
-    transport: Literal["tcp", "udp"], number: int, state: PortState = PortState.FILTERED, **more: object
-) -> Port:
+def port(transport: Literal["tcp", "udp"], number: int, state: PortState = PortState.FILTERED, **more: object) -> Port:
     reasons = {PortState.OPEN: "syn-ack" if transport == "tcp" else "udp-reply", PortState.CLOSED: "rst"}
     values: dict[str, object] = {
         "transport": transport,
@@ -136,9 +134,7 @@ def host(address: str = "198.51.100.10", *, changed: tuple[Port, ...] = (), **mo
     return Host.model_validate(values | more)
 
 
-def findings(
-    address: str, statuses: dict[str, Status], because: dict[str, str] | None = None
-) -> list[Finding]:
+def findings(address: str, statuses: dict[str, Status], because: dict[str, str] | None = None) -> list[Finding]:
     """One finding for each practice: met, or undeclared, unless `statuses` says otherwise."""
     found = []
     for id_, title, severity, known, menu in ROWS:
@@ -161,9 +157,7 @@ def findings(
     return found
 
 
-def scan(
-    hosts: tuple[Host, ...], found: list[Finding], verdict: Verdict, *because: str, **more: object
-) -> Scan:
+def scan(hosts: tuple[Host, ...], found: list[Finding], verdict: Verdict, *because: str, **more: object) -> Scan:
     statuses = [finding.status for finding in found]
     made = statuses.count(Status.DECLARED)
     values: dict[str, object] = {
@@ -214,9 +208,7 @@ def exposed_server() -> Scan:
         port("tcp", 143, PortState.OPEN, service="imap", banner="* OK synthetic imap", tls=tls),
         port("tcp", 443, PortState.CLOSED, by=address),
         port("tcp", 22, PortState.FILTERED, reason="icmp-admin-prohibited", by="198.51.100.1"),
-        port(
-            "tcp", 8080, PortState.OPEN, service="http", banner="synthetic web server", notes=("sample note",)
-        ),
+        port("tcp", 8080, PortState.OPEN, service="http", banner="synthetic web server", notes=("sample note",)),
         port("udp", 5060, PortState.OPEN, service="sip", banner="SIP/2.0 200 OK", product="synthetic SIP"),
         port("udp", 161, PortState.UNMEASURED, reason="our-error: OSError", tries=0),
     )
@@ -237,10 +229,7 @@ def exposed_server() -> Scan:
         because="the provider wants ping",
         by="sample owner",
     )
-    found = [
-        one.model_copy(update={"waived": waiver}) if one.practice == "server.stealth" else one
-        for one in found
-    ]
+    found = [one.model_copy(update={"waived": waiver}) if one.practice == "server.stealth" else one for one in found]
     seen = host(
         address,
         changed=changed,
@@ -296,9 +285,7 @@ def silent_with_presence() -> Scan:
 
 
 MARKUP = "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>\"'`</style></td>"
-HOSTILE = (
-    f"\x00\x1b[31;1m\x1b]0;owned\x07\u202e{MARKUP}\u200b\u2066\x9b2J[bold red]{{{{7*7}}}}{{% raw %}}\r\n"
-)
+HOSTILE = f"\x00\x1b[31;1m\x1b]0;owned\x07\u202e{MARKUP}\u200b\u2066\x9b2J[bold red]{{{{7*7}}}}{{% raw %}}\r\n"
 
 
 def hostile(length: int = 1_000_000) -> Scan:
@@ -314,9 +301,7 @@ def hostile(length: int = 1_000_000) -> Scan:
         support=(SERVER.model_copy(update={"value": long, "field": HOSTILE, "heuristic": True}),),
     )
     changed = (
-        port(
-            "udp", 5060, PortState.OPEN, service="sip", banner=long, product=long, notes=(long,), device=bad
-        ),
+        port("udp", 5060, PortState.OPEN, service="sip", banner=long, product=long, notes=(long,), device=bad),
         port("tcp", 25, PortState.OPEN, service=HOSTILE, banner=HOSTILE, tls=tls, said={HOSTILE: HOSTILE}),
         port("tcp", 80, PortState.OPEN, reason=HOSTILE, by=HOSTILE, banner=HOSTILE),
     )
@@ -330,10 +315,7 @@ def hostile(length: int = 1_000_000) -> Scan:
     )
     statuses = {"sip.not-reachable": Status.NOT_MET}
     told = {id_: f"It said {HOSTILE}" for id_, *_ in ROWS} | {"sip.not-reachable": f"It said {long}"}
-    found = [
-        one.model_copy(update={"title": HOSTILE, "remedy": HOSTILE})
-        for one in findings(address, statuses, told)
-    ]
+    found = [one.model_copy(update={"title": HOSTILE, "remedy": HOSTILE}) for one in findings(address, statuses, told)]
     site = Site(
         name=HOSTILE,
         targets=(address,),

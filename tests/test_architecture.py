@@ -28,7 +28,7 @@ def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("exposure_scan"):
-                    yield node.lineno, (alias.name.split(".") + ["__init__"])[1]
+                    yield node.lineno, [*alias.name.split("."), "__init__"][1]
         elif isinstance(node, ast.ImportFrom):
             module = (node.module or "").split(".") if node.module else []
             if node.level == 0 and module[:1] == ["exposure_scan"]:

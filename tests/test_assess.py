@@ -84,9 +84,7 @@ def exposed() -> Host:
     return host(
         *ports(
             port("udp/5060", service="sip", banner="SIP/2.0 200 OK"),
-            port(
-                "tcp/25", service="smtp", device=SERVER, banner="220 a.invalid InSciTek OIS Ready here ESMTP"
-            ),
+            port("tcp/25", service="smtp", device=SERVER, banner="220 a.invalid InSciTek OIS Ready here ESMTP"),
             port("tcp/143", service="imap", banner="* OK IMAP4rev1 ready"),
             port("tcp/110", service="pop3", device=SERVER),
             port("tcp/80", service="http", device=SERVER),
@@ -207,9 +205,7 @@ def test_declarations_are_counted_where_they_apply_and_once_a_practice() -> None
 
 def waivers(until: date, *ids: str) -> dict[str, Any]:
     return {
-        "waivers": tuple(
-            Waiver(practice=id_, until=until, because="it is moved in May", by="the owner") for id_ in ids
-        )
+        "waivers": tuple(Waiver(practice=id_, until=until, because="it is moved in May", by="the owner") for id_ in ids)
     }
 
 
@@ -242,9 +238,7 @@ def test_a_waiver_does_not_turn_what_nobody_knows_into_a_go() -> None:
 # --- never a false go ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "key", ["udp/5060", "tcp/5060", "udp/5061", "tcp/5061", "tcp/25", "tcp/143", "tcp/8080"]
-)
+@pytest.mark.parametrize("key", ["udp/5060", "tcp/5060", "udp/5061", "tcp/5061", "tcp/25", "tcp/143", "tcp/8080"])
 def test_a_needed_port_that_was_not_or_hardly_asked_is_never_a_go(key: str) -> None:
     weak = "open|filtered" if key.startswith("udp") else "filtered"
     assert judge(dead_quiet())[0] is Verdict.GO
@@ -296,9 +290,7 @@ CELLS = st.sampled_from(
 def test_a_go_means_that_nothing_undeclared_was_open_or_unknown(
     cells: dict[str, tuple[str, str | None]], cls: DeviceClass, alive: bool, text: str
 ) -> None:
-    odd = [
-        port(key, state, service, banner=text if service else None) for key, (state, service) in cells.items()
-    ]
+    odd = [port(key, state, service, banner=text if service else None) for key, (state, service) in cells.items()]
     seen = host(*ports(*odd), device=Device(class_=cls, confidence=0.9), alive=alive)
     word, because, findings = judge(seen)
     assert len(findings) == len(practices())
@@ -330,9 +322,7 @@ def test_a_port_without_a_word_is_never_named() -> None:
 
 def test_another_product_behind_the_same_address_is_not_taken_for_the_phone_system() -> None:
     other = Device(class_=DeviceClass.OTHER, confidence=0.9)
-    mail = port(
-        "tcp/25", service="smtp", device=other, product="Postfix", banner="220 mail.invalid ESMTP Postfix"
-    )
+    mail = port("tcp/25", service="smtp", device=other, product="Postfix", banner="220 mail.invalid ESMTP Postfix")
     web = port("tcp/8080", service="http", device=other, product="nginx")
     seen = host(*ports(mail, web), device=SERVER, also=(other,))
     word, _, findings = judge(seen, expect=("tcp/25", "tcp/8080"))
@@ -406,9 +396,7 @@ def test_a_host_with_all_ports_open_is_told_in_few_words() -> None:
 def test_versions_are_compared_as_numbers() -> None:
     for shown, record in product(("7.10.1", "10.0", "8.0"), (None, "7.5")):
         newer = Device(class_=DeviceClass.SERVER, confidence=0.9, version=shown)
-        assert (
-            judge(host(*ports(), device=newer), software=record)[2]["software.supported"].status is Status.MET
-        )
+        assert judge(host(*ports(), device=newer), software=record)[2]["software.supported"].status is Status.MET
     declared = Device(class_=DeviceClass.SERVER, confidence=0, declared=True, version="8.0")
     on_record = judge(host(*ports(), device=declared), software="8.0")[2]["software.supported"]
     assert on_record.status is Status.DECLARED  # the record is never sold as something that was seen

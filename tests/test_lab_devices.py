@@ -138,14 +138,10 @@ def over_tls() -> str:
 def ask_all() -> dict[str, str | Heard]:
     with lab.running():
         return {
-            "server smtp": stream(
-                SERVER, 25, b"EHLO a.invalid\r\nMAIL FROM:<a@a.invalid>\r\nSTARTTLS\r\nQUIT\r\n"
-            ),
+            "server smtp": stream(SERVER, 25, b"EHLO a.invalid\r\nMAIL FROM:<a@a.invalid>\r\nSTARTTLS\r\nQUIT\r\n"),
             "server smtp 6": stream(SERVER6, 25, b"QUIT\r\n"),
             "server smtp long": stream(SERVER, 25, b"x" * 20000, ends=False),
-            "server imap": stream(
-                SERVER, 143, b"a CAPABILITY\r\nb STARTTLS\r\nc LOGIN u p\r\n\r\nd LOGOUT\r\n"
-            ),
+            "server imap": stream(SERVER, 143, b"a CAPABILITY\r\nb STARTTLS\r\nc LOGIN u p\r\n\r\nd LOGOUT\r\n"),
             "server pop3": stream(SERVER, 110, b"CAPA\r\nUSER u\r\nQUIT\r\n"),
             "server web": stream(SERVER, 80, GET),
             "server admin": stream(SERVER, 8080, b"GET / HTTP/1.1\r\nHost: x.invalid\r\n\r\n"),

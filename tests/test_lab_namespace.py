@@ -119,9 +119,7 @@ def test_an_ordinary_user_may_enter() -> None:
 
     for python in (sys.executable, "/usr/bin/python3"):
         try:
-            able = as_nobody(
-                python, "-c", "import sys, exposure_scan.lab; sys.exit(sys.version_info < (3, 11))"
-            )
+            able = as_nobody(python, "-c", "import sys, exposure_scan.lab; sys.exit(sys.version_info < (3, 11))")
         except OSError:
             continue
         if able.returncode == 0:
@@ -148,9 +146,7 @@ def test_a_system_that_forbids_it_is_told_what_to_enable() -> None:
         "words = [sys.executable, '-m', 'exposure_scan.lab.namespace', '--', 'echo', 'ran']\n"
         "os.execv(sys.executable, words)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode == 99:
         pytest.skip("no user namespace to be had here, so no limit can be set")
     assert ended.returncode == namespace.REFUSED

@@ -94,9 +94,7 @@ def build(given: dict[str, Any]) -> tuple[Host, Site]:
         expect=tuple(given.get("expect", ())),
         voicemail=given.get("voicemail", {}),
         present=Presence(by="the installer", on=ON) if given.get("present") else None,
-        declares={
-            id_: Declaration(by="the operator", on=date(2026, 11, 1)) for id_ in given.get("declares", ())
-        },
+        declares={id_: Declaration(by="the operator", on=date(2026, 11, 1)) for id_ in given.get("declares", ())},
     )
     return host, site
 

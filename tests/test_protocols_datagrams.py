@@ -67,9 +67,7 @@ def snmp_answer(request: bytes, engine: bytes = bytes.fromhex("8000967404") + b"
 def ike_answer(request: bytes) -> bytes:
     message = request.removeprefix(bytes(4))
     marker = request[: len(request) - len(message)]
-    return (
-        marker + message[:8] + b"responds" + b"\x0b\x10\x05\x00" + bytes(4) + struct.pack("!L", 32) + bytes(4)
-    )
+    return marker + message[:8] + b"responds" + b"\x0b\x10\x05\x00" + bytes(4) + struct.pack("!L", 32) + bytes(4)
 
 
 def l2tp_answer(request: bytes) -> bytes:

@@ -138,10 +138,7 @@ def test_a_greeting_that_names_both_is_told_apart_by_the_answer_to_ehlo() -> Non
     script = {b"": b"220 FTP and ESMTP here\r\n", b"EHLO exposure-scan.invalid": b"250 hello\r\n"}
     assert hold("greeting", server(script)).observation.service == "smtp"
     assert (
-        hold(
-            "greeting", server(script | {b"EHLO exposure-scan.invalid": b"500 what\r\n"})
-        ).observation.service
-        == "ftp"
+        hold("greeting", server(script | {b"EHLO exposure-scan.invalid": b"500 what\r\n"})).observation.service == "ftp"
     )
 
 

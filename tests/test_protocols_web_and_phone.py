@@ -82,9 +82,7 @@ def test_the_request_is_one_harmless_get_that_says_who_asks() -> None:
             b"Accept: */*\r\nConnection: close\r\nFrom: noc@partner.invalid\r\n\r\n"
         )
     ]
-    six = hold(
-        "http", web(F5), port=80, address="2001:db8::10", caller=Caller("exposure-scan/1", "ask\r\nX: us")
-    )
+    six = hold("http", web(F5), port=80, address="2001:db8::10", caller=Caller("exposure-scan/1", "ask\r\nX: us"))
     assert b"\r\nHost: [2001:db8::10]\r\n" in six.sent[0]
     assert b"From:" not in six.sent[0]
     assert b"\r\nX:" not in six.sent[0], "a contact cannot add header fields"
@@ -98,9 +96,7 @@ def test_a_redirect_is_written_down_and_not_followed() -> None:
 
 
 def test_a_title_keeps_its_words_and_loses_only_blanks() -> None:
-    body = (
-        "<titlebar>no</titlebar><TITLE lang='en'>\n A\u00a0b \t &amp;\r\n c </TITLE><title>d</title>".encode()
-    )
+    body = "<titlebar>no</titlebar><TITLE lang='en'>\n A\u00a0b \t &amp;\r\n c </TITLE><title>d</title>".encode()
     talk = hold("http", web(b"HTTP/1.1 200 OK\r\n\r\n" + body, End.CLOSED))
     assert talk.observation.said["http.title"] == "A\u00a0b &amp; c"
 
@@ -175,9 +171,7 @@ def test_the_options_request_is_to_the_letter() -> None:
     lines = request.decode("ascii").split("\r\n")
     assert lines[0] == f"OPTIONS sip:{PEER} SIP/2.0"
     assert lines[-2:] == ["", ""]
-    assert re.fullmatch(
-        rf"SIP/2\.0/UDP {LOCAL[0]}:40000;branch=z9hG4bK[0-9a-f]{{24}};rport", field(request, "Via")
-    )
+    assert re.fullmatch(rf"SIP/2\.0/UDP {LOCAL[0]}:40000;branch=z9hG4bK[0-9a-f]{{24}};rport", field(request, "Via"))
     assert field(request, "Max-Forwards") == "70"
     assert field(request, "To") == f"<sip:{PEER}>"
     assert re.fullmatch(r"<sip:exposure-scan@198\.51\.100\.250>;tag=[0-9a-f]{16}", field(request, "From"))
@@ -215,9 +209,7 @@ def test_the_same_token_gives_the_same_bytes_and_another_token_others() -> None:
 
 @pytest.mark.parametrize("probe", ["sip-udp", "sip", "tls-sip", "http", "any", "greeting"])
 def test_a_matching_answer_is_sip_on_every_transport(probe: str) -> None:
-    more = (
-        "Server: lab-sip (synthetic)\r\nAllow: INVITE, ACK,\r\n OPTIONS\r\nContact: <sip:198.51.100.10>\r\n"
-    )
+    more = "Server: lab-sip (synthetic)\r\nAllow: INVITE, ACK,\r\n OPTIONS\r\nContact: <sip:198.51.100.10>\r\n"
     talk = hold(probe, phone(lambda request: reply(request, more=more)), tls=TLS if "tls" in probe else PLAIN)
     seen = talk.observation
     assert (seen.service, seen.valid) == ("sip", True)
@@ -232,9 +224,7 @@ def test_a_matching_answer_is_sip_on_every_transport(probe: str) -> None:
 @pytest.mark.parametrize("probe", ["sip-udp", "sip"])
 @pytest.mark.parametrize("names", [("v", "i"), ("VIA", "call-id"), ("via ", "I")])
 def test_compact_and_oddly_written_names_are_read(probe: str, names: tuple[str, str]) -> None:
-    talk = hold(
-        probe, phone(lambda request: reply(request, "405 No", names=names, more="m: <sip:a@lab.invalid>\r\n"))
-    )
+    talk = hold(probe, phone(lambda request: reply(request, "405 No", names=names, more="m: <sip:a@lab.invalid>\r\n")))
     assert (talk.observation.service, talk.observation.said["sip.status"]) == ("sip", "405")
     assert talk.observation.said["sip.contact"] == "<sip:a@lab.invalid>"
 

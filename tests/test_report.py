@@ -73,9 +73,7 @@ def test_a_page_is_balanced_and_asks_for_nothing_from_elsewhere(sample: Sample) 
         attributes = [(name, value or "") for _, attrs in read.tags for name, value in attrs.items()]
         assert [name for name, _ in attributes if name.startswith("on") or name in ("src", "style")] == []
         links = [value for name, value in attributes if name == "href"]
-        assert [
-            link for link in links if not re.fullmatch(r"#[ip]-[a-z-]+|some-site/report\.html", link)
-        ] == []
+        assert [link for link in links if not re.fullmatch(r"#[ip]-[a-z-]+|some-site/report\.html", link)] == []
         ids = [value for name, value in attributes if name == "id"]
         assert len(ids) == len(set(ids))
         assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
@@ -190,17 +188,13 @@ def test_an_expected_port_is_told_apart_and_moved_voicemail_is_expected() -> Non
     scan = samples.silent_site()
     changed = (samples.port("udp", 5060, PortState.OPEN), samples.port("tcp", 2525, PortState.OPEN))
     site = scan.site.model_copy(update={"expect": ("udp/5060",), "voicemail": {"smtp": 2525}})
-    words = Reader(
-        html(scan.model_copy(update={"hosts": (samples.host(changed=changed),), "site": site}))
-    ).words
+    words = Reader(html(scan.model_copy(update={"hosts": (samples.host(changed=changed),), "site": site}))).words
     assert "Open, as expected (2)" in words
 
 
 def test_a_wide_scan_is_told_in_ranges() -> None:
     many = tuple(samples.port("tcp", number, PortState.CLOSED) for number in range(1, 10_000))
-    scan = samples.silent_site().model_copy(
-        update={"hosts": (samples.host(changed=many, echo=Echo.REPLIED),)}
-    )
+    scan = samples.silent_site().model_copy(update={"hosts": (samples.host(changed=many, echo=Echo.REPLIED),)})
     text = html(scan)
     assert "tcp/1-24" in text
     assert "9999 refused" in text
@@ -229,9 +223,7 @@ def test_hostile_text_is_escaped_and_cut_in_html() -> None:
 
 
 def test_hostile_text_is_harmless_in_the_index() -> None:
-    text = report.render_index(
-        [("../..//x?y=<b>", samples.hostile()), ("javascript:x", samples.silent_site())]
-    )
+    text = report.render_index([("../..//x?y=<b>", samples.hostile()), ("javascript:x", samples.silent_site())])
     assert_harmless(text.replace("(cut)", "") + "(cut)")
     assert 'href="..%2F..%2F%2Fx%3Fy%3D%3Cb%3E/report.html"' in text
     assert 'href="javascript%3Ax/report.html"' in text
@@ -306,8 +298,7 @@ def luminance(colour: str) -> float:
 def test_every_text_colour_has_contrast_on_every_ground_that_it_stands_on() -> None:
     css = html(samples.silent_site()).split("<style>")[1].split("</style>")[0]
     schemes = [
-        dict(re.findall(r"--([a-z-]+):(#[0-9a-f]+)", block))
-        for block in re.findall(r":root\{(.*?)\}", css, re.S)
+        dict(re.findall(r"--([a-z-]+):(#[0-9a-f]+)", block)) for block in re.findall(r":root\{(.*?)\}", css, re.S)
     ]
     assert len(schemes) == 3  # light, dark, print
     for own in schemes:

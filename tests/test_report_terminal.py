@@ -18,9 +18,7 @@ from exposure_scan.model import Scan
 every_sample = pytest.mark.parametrize("sample", samples.ALL, ids=lambda sample: sample.__name__)
 
 
-def shown(
-    scan: Scan, *, width: int = 80, colour: bool = False, quiet: bool = False, verbose: bool = False
-) -> str:
+def shown(scan: Scan, *, width: int = 80, colour: bool = False, quiet: bool = False, verbose: bool = False) -> str:
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -40,9 +38,7 @@ def plain(text: str) -> str:
 
 @every_sample
 @pytest.mark.parametrize("verbose", [False, True])
-def test_it_fits_eighty_columns_and_says_the_same_without_colour(
-    sample: Callable[[], Scan], verbose: bool
-) -> None:
+def test_it_fits_eighty_columns_and_says_the_same_without_colour(sample: Callable[[], Scan], verbose: bool) -> None:
     text = shown(sample(), verbose=verbose)
     assert max(cell_len(line) for line in plain(text).splitlines()) <= 80
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)

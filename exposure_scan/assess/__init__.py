@@ -137,9 +137,7 @@ def _waived(findings: Iterable[Finding]) -> list[str]:
     ]
 
 
-def _rests_on(
-    hosts: Sequence[Host], findings: Sequence[Finding], site: Site, vantage: Vantage
-) -> Iterable[str]:
+def _rests_on(hosts: Sequence[Host], findings: Sequence[Finding], site: Site, vantage: Vantage) -> Iterable[str]:
     """What a go rests on. It describes one moment and promises nothing."""
     count = declarations(findings)
     beyond = ", beyond what was accepted" if _waived(findings) else ""

@@ -99,9 +99,7 @@ def _unused_services(look: Look) -> Answer:
         return broken(f"Open and declared by nobody: {listed(names)}.", *undeclared)
     # UDP that keeps silent is not open; TCP and whatever could not be asked must be settled
     wanted = ("tcp/25", "tcp/143", ADMIN, *_SIP)
-    others = (
-        port.key for port in look.host.ports if port.transport == "tcp" or port.state is PortState.UNMEASURED
-    )
+    others = (port.key for port in look.host.ports if port.transport == "tcp" or port.state is PortState.UNMEASURED)
     keys = tuple(dict.fromkeys((*wanted, *others)))
     sentence = f"No open port was found among the {len(look.host.ports)} that were asked."
     if look.open:
@@ -149,18 +147,14 @@ def _private_address_leaks(look: Look) -> Answer | None:
     for port in look.open:
         if port.service == "sip" and not foreign(port) and (address := _private_address(port)):
             told_inside = tell(inside)
-            because = (
-                f"{port.key} shows the private address {address}, and the inside answers: {told_inside}."
-            )
+            because = f"{port.key} shows the private address {address}, and the inside answers: {told_inside}."
             return broken(because, port, *inside)
     return None
 
 
 def _private_address(port: Port) -> str | None:
     """In the Contact, or where the peer says that our packet came from (RFC 3261 section 18.2.1)."""
-    contact = re.findall(
-        r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])", port.said.get("sip.contact", "")
-    )
+    contact = re.findall(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])", port.said.get("sip.contact", ""))
     received = re.findall(r"received=([0-9.]{7,15})", port.said.get("sip.via", ""))
     texts: list[str] = [*contact, *received]
     for text in texts:

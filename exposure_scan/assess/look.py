@@ -17,9 +17,7 @@ NAMES: Mapping[DeviceClass, str] = MappingProxyType(
 )
 ALLWORX = frozenset({*NAMES, DeviceClass.ALLWORX})
 # Somebody's word that the door is shut. It ends the asking, so it needs no repetition as silence does.
-_REFUSALS = frozenset(
-    {"icmp-admin-prohibited", "icmp-host-prohibited", "icmp-net-prohibited", "icmp-port-unreachable"}
-)
+_REFUSALS = frozenset({"icmp-admin-prohibited", "icmp-host-prohibited", "icmp-net-prohibited", "icmp-port-unreachable"})
 _ENOUGH_TRIES = 3  # two lost packets in a row are ordinary on a bad line; the third silence counts
 ADMIN = "tcp/8080"
 WEB = frozenset({"http", "https"})
@@ -66,9 +64,7 @@ class Look:
     @cached_property
     def open(self) -> tuple[Port, ...]:
         """The ports that are open for certain."""
-        return tuple(
-            port for port in self.host.ports if port.state is PortState.OPEN and not self.blurred(port)
-        )
+        return tuple(port for port in self.host.ports if port.state is PortState.OPEN and not self.blurred(port))
 
     def expected(self, port: Port) -> bool:
         """Whether the operator declared that this port is meant to be open."""

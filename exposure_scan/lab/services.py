@@ -171,9 +171,7 @@ async def serve(devices: Iterable[Device]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _listening(
-    device: Device, service: Service, address: str, tls: ssl.SSLContext | None
-) -> AsyncIterator[None]:
+async def _listening(device: Device, service: Service, address: str, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
     if service.transport == "udp":
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(_SipDatagrams, local_addr=(address, service.port))

@@ -31,9 +31,7 @@ _ENHANCED = re.compile(r"^5\d\d 5\.\d{1,3}\.\d{1,3}\b")  # RFC 3463, spoken by m
 
 def is_greeting(data: bytes) -> bool:
     """Whether these bytes begin as a greeting of a protocol that is known here."""
-    return data.startswith((b"+OK", b"SSH-", b"RFB ")) or any(
-        known.match(data) for known in (_REPLY, _IMAP, _TELNET)
-    )
+    return data.startswith((b"+OK", b"SSH-", b"RFB ")) or any(known.match(data) for known in (_REPLY, _IMAP, _TELNET))
 
 
 def _whole(data: bytes) -> bool:
@@ -96,11 +94,7 @@ def _mail_or_files(line: Line, first: bytes) -> Talk:
         notes = ("The greeting is one of a mail or a file server; its answer to EHLO did not tell which.",)
     if service == "smtp" and reply:
         said["smtp.ehlo"] = "\n".join(lines(reply)).strip()
-    if (
-        welcome
-        and line.tls is None
-        and re.search(rb"^250[ -]STARTTLS\b", reply, re.MULTILINE | re.IGNORECASE)
-    ):
+    if welcome and line.tls is None and re.search(rb"^250[ -]STARTTLS\b", reply, re.MULTILINE | re.IGNORECASE):
         agreed = yield from line.ask("STARTTLS", reply_ended)
         if agreed.startswith(b"220"):
             notes += yield from _secure(line)

@@ -135,9 +135,7 @@ class _Dialogue:
                 return Observation()
             return Observation(banner=first_line(self.strange), answered=True, notes=tuple(self.notes))
         said = {"sip.status": message.status or ""}
-        said |= {
-            f"sip.{name}": ", ".join(message.fields[name])[:LONGEST] for name in _KEPT if message.first(name)
-        }
+        said |= {f"sip.{name}": ", ".join(message.fields[name])[:LONGEST] for name in _KEPT if message.first(name)}
         banner = text(message.start)
         for name, label in (("server", "Server"), ("user-agent", "User-Agent")):
             if message.first(name):
@@ -205,9 +203,7 @@ def _messages(data: bytes) -> Generator[bytes, None, None]:
         data = data[end.end() + body :]
 
 
-def sip(
-    line: Line, seconds: float, token: str, caller: Caller
-) -> Generator[Request, Reply, tuple[Observation, bytes]]:
+def sip(line: Line, seconds: float, token: str, caller: Caller) -> Generator[Request, Reply, tuple[Observation, bytes]]:
     """OPTIONS over TCP, or over TLS where the line is secured. Returns what was seen and the first bytes."""
 
     def dialogue() -> _Dialogue:
@@ -217,9 +213,7 @@ def sip(
     def whole(data: bytes) -> bool:
         if not _may_be_sip(data):
             return True
-        return _HEAD_END.search(data) is not None and any(
-            dialogue().take(message) for message in _messages(data)
-        )
+        return _HEAD_END.search(data) is not None and any(dialogue().take(message) for message in _messages(data))
 
     talk = dialogue()
     yield Send(talk.request())
@@ -238,9 +232,7 @@ def _may_be_sip(data: bytes) -> bool:
     if start.startswith(MARK) or MARK.startswith(start[: len(MARK)]):
         return True
     first, ended, _ = start[:2000].partition(b"\n")
-    return (
-        first.rstrip(b"\r").endswith(b" SIP/2.0") if ended else re.match(rb"[A-Z]+ sips?:", start) is not None
-    )
+    return first.rstrip(b"\r").endswith(b" SIP/2.0") if ended else re.match(rb"[A-Z]+ sips?:", start) is not None
 
 
 def sip_udp(token: str, caller: Caller) -> Generator[Request, Reply, Observation]:

@@ -63,10 +63,7 @@ def _discovery(message_id: int, request_id: int) -> bytes:
     pdu = _item(_GET_REQUEST, _integer(request_id) + _integer(0) + _integer(0) + _item(_SEQUENCE, b""))
     return _item(
         _SEQUENCE,
-        _integer(3)
-        + _item(_SEQUENCE, header)
-        + _item(_OCTETS, security)
-        + _item(_SEQUENCE, nothing + nothing + pdu),
+        _integer(3) + _item(_SEQUENCE, header) + _item(_OCTETS, security) + _item(_SEQUENCE, nothing + nothing + pdu),
     )
 
 

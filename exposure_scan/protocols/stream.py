@@ -140,9 +140,7 @@ def _port(ways: list[_Way], token: str, caller: Caller) -> Conversation:
     return best
 
 
-def _talk(
-    line: Line, way: _Way, token: str, caller: Caller
-) -> Generator[Request, Reply, tuple[Observation, bytes]]:
+def _talk(line: Line, way: _Way, token: str, caller: Caller) -> Generator[Request, Reply, tuple[Observation, bytes]]:
     if way.words == "greeting":
         return (yield from greeting(line, way.seconds))
     if way.words == "http":

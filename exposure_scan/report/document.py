@@ -48,9 +48,7 @@ def load_scan(text: str) -> Scan:
             for one in errors[:_MOST_PROBLEMS]
         ]
         if len(errors) > _MOST_PROBLEMS:
-            sentences.append(
-                f"It has {len(errors) - _MOST_PROBLEMS} more such places; take an undamaged copy."
-            )
+            sentences.append(f"It has {len(errors) - _MOST_PROBLEMS} more such places; take an undamaged copy.")
         raise Problem(*sentences) from None
 
 

@@ -14,9 +14,7 @@ from . import words
 from .words import Mark, PracticeText
 
 # Voicemail, admin page, SIP: what the bulletin speaks of, so a reader looks for it even when it is shut.
-_WATCHED = frozenset(
-    {"tcp/25", "tcp/143", "tcp/8080", "udp/5060", "tcp/5060", "udp/5061", "tcp/5061", "udp/2088"}
-)
+_WATCHED = frozenset({"tcp/25", "tcp/143", "tcp/8080", "udp/5060", "tcp/5060", "udp/5061", "tcp/5061", "udp/2088"})
 _MOST_DOORS = 36  # in one group of the picture
 _MOST_ROWS = 60  # in the table of ports: a wide scan may find thousands behind a middlebox
 _MOST_EVIDENCE = 12
@@ -137,9 +135,7 @@ def host_view(number: int, host: Host, scan: Scan, texts: Mapping[str, PracticeT
     answers = [group.mark for group in groups]
     through = [mark for mark in (words.OPEN, words.EXPECTED, words.UNCLEAR, words.SHUT) if mark in answers]
     order = list(words.STATUSES)
-    findings = sorted(
-        (f for f in scan.findings if f.host == host.address), key=lambda f: order.index(f.status)
-    )
+    findings = sorted((f for f in scan.findings if f.host == host.address), key=lambda f: order.index(f.status))
     return HostView(
         number=number,
         address=host.address,
@@ -224,9 +220,7 @@ def reason_text(port: Port, address: str) -> str:
 def _row(port: Port, mark: Mark, address: str) -> PortRow:
     tls: list[str] = []
     if port.tls is not None:
-        tls.append(
-            port.tls.version + (", certificate made by the device itself" if port.tls.self_signed else "")
-        )
+        tls.append(port.tls.version + (", certificate made by the device itself" if port.tls.self_signed else ""))
         if port.tls.subject:
             tls.append(f"certificate for {port.tls.subject}")
         if port.tls.not_after is not None:
@@ -241,9 +235,7 @@ def _row(port: Port, mark: Mark, address: str) -> PortRow:
         product=port.product or "",
         tls=tuple(tls),
         notes=port.notes,
-        device=""
-        if device is None
-        else f"{words.DEVICES[device.class_]}, {words.confidence(device.confidence)}",
+        device="" if device is None else f"{words.DEVICES[device.class_]}, {words.confidence(device.confidence)}",
     )
 
 

@@ -106,11 +106,7 @@ def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
         said = port.banner or port.product or next(iter(port.notes), "")
         what = words.DEVICES[port.device.class_] if port.device else ""
         table.add_row(_text(port.key), state, _wire((port.service or "").upper()), _wire(said), _text(what))
-    rest = (
-        []
-        if verbose or len(shown) <= _MOST_ROWS
-        else [_text(f"... and {len(shown) - _MOST_ROWS} more ports")]
-    )
+    rest = [] if verbose or len(shown) <= _MOST_ROWS else [_text(f"... and {len(shown) - _MOST_ROWS} more ports")]
     ping = [_text("It also answers ping.")] if host.echo is Echo.REPLIED else []
     return [line, table, *rest, *ping]
 
@@ -123,9 +119,7 @@ def _practices(scan: Scan, *, verbose: bool) -> list[RenderableType]:
     if shown:
         several = len(scan.hosts) > 1
         table = _table("Practice", "Status", "Why")
-        for finding in sorted(
-            shown, key=lambda f: (order.index(f.status), list(words.SEVERITIES).index(f.severity))
-        ):
+        for finding in sorted(shown, key=lambda f: (order.index(f.status), list(words.SEVERITIES).index(f.severity))):
             table.add_row(*_finding(finding, several=several))
         parts += [table, ""]
     numbers = ", ".join(f"{count.number} {count.mark.word.lower()}" for count in counts(scan.findings))

@@ -73,9 +73,7 @@ def box(scan: Scan) -> Box:
         do = "Treat the site as unchecked. Clear up the steps below, then have it scanned again."
     else:
         why, title = _clear_sentence(scan), "What this rests on"
-        cost = (
-            "A GO describes one moment. A later change of the firewall or the phone system can open a door."
-        )
+        cost = "A GO describes one moment. A later change of the firewall or the phone system can open a door."
         who = partner or "Your phone system partner"
         fixer = f"Nothing seen blocks going live. {who} looks after what is left below."
         do = "Keep this report. Have it scanned again after each change, and regularly."
@@ -98,12 +96,8 @@ def _practices(findings: list[Finding]) -> int:
 
 
 def _broken_sentence(scan: Scan) -> str:
-    broken = [
-        f for f in scan.findings if f.status is Status.NOT_MET and f.severity in _WEIGHTY and not f.waived
-    ]
-    number = words.count(
-        _practices(broken), "important security practice is", "important security practices are"
-    )
+    broken = [f for f in scan.findings if f.status is Status.NOT_MET and f.severity in _WEIGHTY and not f.waived]
+    number = words.count(_practices(broken), "important security practice is", "important security practices are")
     return f"{number} broken, as seen from {'outside' if scan.vantage.outside else 'inside'}."
 
 
@@ -115,13 +109,9 @@ def _doubt_sentence(scan: Scan) -> str:
     if silent and len(scan.hosts) == 1:
         return "Nothing at this address answered, and silence alone proves nothing."
     if silent:
-        return (
-            f"Nothing answered at {len(silent)} of {len(scan.hosts)} addresses, and silence proves nothing."
-        )
+        return f"Nothing answered at {len(silent)} of {len(scan.hosts)} addresses, and silence proves nothing."
     if doubtful:
-        number = words.count(
-            _practices(doubtful), "important security practice", "important security practices"
-        )
+        number = words.count(_practices(doubtful), "important security practice", "important security practices")
         return f"{number} could not be judged from what the network showed."
     if scan.site.require_declarations and any(f.status is Status.UNDECLARED for f in scan.findings):
         return "Nothing broken was seen, but required declarations are missing."
@@ -132,9 +122,7 @@ def _clear_sentence(scan: Scan) -> str:
     waived = [f for f in scan.findings if f.status is Status.NOT_MET and f.severity in _WEIGHTY and f.waived]
     if waived:
         number = "one" if _practices(waived) == 1 else str(_practices(waived))
-        return (
-            f"Seen from outside, no important practice is broken, apart from {number} that somebody accepted."
-        )
+        return f"Seen from outside, no important practice is broken, apart from {number} that somebody accepted."
     return "At the time of the scan, nothing seen from outside broke an important practice."
 
 
@@ -153,8 +141,7 @@ def _cautions(scan: Scan) -> list[str]:
     boxes = [host.address for host in scan.hosts if host.path.middlebox is not None]
     if boxes:
         found.append(
-            f"Something on the way answers for others at {', '.join(boxes)}. "
-            "An open port alone shows nothing."
+            f"Something on the way answers for others at {', '.join(boxes)}. An open port alone shows nothing."
         )
     return found
 

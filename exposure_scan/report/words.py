@@ -103,9 +103,7 @@ DEVICES: Mapping[DeviceClass, str] = MappingProxyType(
 # Doors in the order in which a reader needs them.
 OPEN = Mark("door-open", "✗", "Open", "bad", "answers anyone")
 EXPECTED = Mark("door-open", "!", "Open, as expected", "told", "answers anyone; the operator wants it open")
-UNCLEAR = Mark(
-    "door-silent", "?", "Open, or only seems so", "unsure", "something on the way accepts every connection"
-)
+UNCLEAR = Mark("door-silent", "?", "Open, or only seems so", "unsure", "something on the way accepts every connection")
 UNMEASURED = Mark("door-silent", "?", "Not measured", "unsure", "nothing is known of it")
 BLOCKED = Mark("door-shut", "✓", "Blocked", "quiet", "a device on the way said no")
 SHUT = Mark("door-shut", "✓", "Shut", "quiet", "the address refused")

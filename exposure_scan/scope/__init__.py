@@ -8,12 +8,13 @@ turns an order into targets after every check passed. Whatever is wrong is told 
 from __future__ import annotations
 
 from .names import resolve
-from .order import Order, order_from_words, parse_services, with_words
+from .order import Order, Words, order_from_words, parse_services, with_words
 from .sites import SitesFile, read_sites_file
 
 __all__ = [
     "Order",
     "SitesFile",
+    "Words",
     "order_from_words",
     "parse_services",
     "read_sites_file",

@@ -49,9 +49,7 @@ _TABLE: tuple[tuple[str, _Kind, str], ...] = (
     ("2000::/3", "public", "public"),
     ("::/0", "never", "reserved (RFC 4291)"),
 )
-_RULES: tuple[tuple[Network, _Kind, str], ...] = tuple(
-    (ip_network(text), kind, what) for text, kind, what in _TABLE
-)
+_RULES: tuple[tuple[Network, _Kind, str], ...] = tuple((ip_network(text), kind, what) for text, kind, what in _TABLE)
 
 _FORMS = "give an address in full (198.51.100.7), a network (198.51.100.0/28) or a name"
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -101,15 +99,11 @@ def read_network(text: str) -> Network:
     base = _read_raw(word)
     most = base.max_prefixlen
     if slash and (not re.fullmatch(r"[0-9]{1,3}", prefix) or int(prefix) > most):
-        raise ValueError(
-            f"{quoted(text)} is no network: after the slash, a length from 0 to {most} is expected"
-        )
+        raise ValueError(f"{quoted(text)} is no network: after the slash, a length from 0 to {most} is expected")
     length = int(prefix) if slash else most
     network = ip_network((base, length), strict=False)
     if network.network_address != base:
-        raise ValueError(
-            f"{quoted(text)} is no network: it begins at {network}; write that, or the address alone"
-        )
+        raise ValueError(f"{quoted(text)} is no network: it begins at {network}; write that, or the address alone")
     if isinstance(network, IPv6Network) and length >= 96:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -170,9 +164,7 @@ def literals(
         else:
             mistakes.append((place, f"{quoted(text)}: {first[0]} in it {first[1]}"))
     if len(addresses) > MOST or len(names) > MOST:
-        mistakes.append(
-            (place, f"the targets are more than {MOST} addresses; divide them among several sites")
-        )
+        mistakes.append((place, f"the targets are more than {MOST} addresses; divide them among several sites"))
     return list(addresses), list(names), mistakes
 
 
@@ -183,9 +175,7 @@ def _read_address(word: str) -> Address:
 def _read_raw(word: str) -> Address:
     """An address in its one full form, mapped or not."""
     if "%" in word:
-        raise ValueError(
-            f"{quoted(word)} has a zone (%...), which means something on one computer only; leave it out"
-        )
+        raise ValueError(f"{quoted(word)} has a zone (%...), which means something on one computer only; leave it out")
     if word.startswith("["):
         raise ValueError(f"{quoted(word)} has brackets; give the address without brackets and port")
     try:

@@ -50,14 +50,11 @@ def _cron(text: str) -> str:
     fields = text.lower().split()
     if len(fields) != len(_CRON):
         raise ValueError(
-            "five fields are expected (minute, hour, day, month, day of the week), "
-            f'as "0 3 * * *", not {quoted(text)}'
+            f'five fields are expected (minute, hour, day, month, day of the week), as "0 3 * * *", not {quoted(text)}'
         )
     for word, (what, low, high, names) in zip(fields, _CRON, strict=True):
         if not all(_cron_part(part, low, high, names.split()) for part in word.split(",")):
-            raise ValueError(
-                f'{quoted(word)} is no {what}; from {low} to {high} is expected, or *, as in "0 3 * * *"'
-            )
+            raise ValueError(f'{quoted(word)} is no {what}; from {low} to {high} is expected, or *, as in "0 3 * * *"')
     return " ".join(fields)
 
 
@@ -119,15 +116,9 @@ def _whole_ids(value: object) -> object:
     """A practice id holds a dot, and TOML reads a bare dot as a table in a table."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if (
-                isinstance(inner, dict)
-                and inner
-                and all(isinstance(deeper, dict) for deeper in inner.values())
-            ):
+            if isinstance(inner, dict) and inner and all(isinstance(deeper, dict) for deeper in inner.values()):
                 name = f"{key}.{next(iter(inner))}"
-                raise ValueError(
-                    f'write the practice in quotation marks, as "{name}" = {{ by = ..., on = ... }}'
-                )
+                raise ValueError(f'write the practice in quotation marks, as "{name}" = {{ by = ..., on = ... }}')
     return value
 
 
@@ -340,9 +331,7 @@ def _unknown(where: tuple[int | str, ...]) -> str:
     table = DeclarationTable if parents[:2] == ("site", "declares") else _TABLES.get(parents)
     known = list(table.model_fields) if table else []
     close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.6)
-    return (
-        f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known here: {', '.join(known)}"
-    )
+    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known here: {', '.join(known)}"
 
 
 def _shown(value: Any) -> str:

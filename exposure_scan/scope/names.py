@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..model import Address, Authorization, Problem, Target
+from exposure_scan.model import Address, Authorization, Problem, Target
+
 from .addresses import MOST, literals, plain, quoted, refusal
 from .order import Clock, Order, now
 
@@ -51,9 +52,7 @@ async def resolve(
             for address in found:
                 led.setdefault(address, []).append(name)
     if not led:
-        raise Problem(
-            f"The site {quoted(order.site.name)} has no target: give an address, a network or a name."
-        )
+        raise Problem(f"The site {quoted(order.site.name)} has no target: give an address, a network or a name.")
     if len(led) > MOST:
         raise Problem(
             f"The targets lead to {len(led)} addresses, and a site may have {MOST}; divide them among several sites."
@@ -122,9 +121,7 @@ async def _look_up(
         for address in addresses:
             refused = refusal(address, order.fence, internal=order.internal)
             if refused is not None:
-                mistakes.append(
-                    f"{quoted(name)} leads to {address}, which {refused}. Nothing was sent to it."
-                )
+                mistakes.append(f"{quoted(name)} leads to {address}, which {refused}. Nothing was sent to it.")
                 break  # one such address refuses the name; a hundred say no more
         found.append(list(addresses))
     if mistakes:

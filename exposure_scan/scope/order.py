@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
-from ..model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
+from exposure_scan.model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
+
 from .addresses import Network, literals, quoted
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -41,6 +42,17 @@ class Order:
     report_to: tuple[str, ...]
     schedule: str | None  # five cron fields
     vantage: Vantage
+
+
+class Words(TypedDict, total=False):
+    """What the command line may say of a site, as typed. A blank text is none."""
+
+    device: str | None  # server, handset or px
+    expect: str | None  # "udp/5060,tcp/443"
+    voicemail_ports: str | None  # "smtp=2525,imap=1143"
+    present: str | None  # who confirmed that the address is the live site
+    internal: bool
+    require_declarations: bool
 
 
 def now() -> datetime:
@@ -104,9 +116,7 @@ def services(word: str) -> list[str]:
     first = int(match[2])
     last = int(match[3] or match[2])
     if not 1 <= first <= last <= 65535:
-        raise ValueError(
-            f"{quoted(word.strip())} is no port; ports go from 1 to 65535, ranges from low to high"
-        )
+        raise ValueError(f"{quoted(word.strip())} is no port; ports go from 1 to 65535, ranges from low to high")
     return [f"{match[1] or 'tcp'}/{port}" for port in range(first, last + 1)]
 
 
@@ -160,14 +170,9 @@ def order_from_words(
     authorized_by: str | None,
     reference: str | None = None,
     until: str | None = None,
-    device: str | None = None,
-    expect: str | None = None,
-    voicemail_ports: str | None = None,
-    present: str | None = None,
-    internal: bool = False,
-    require_declarations: bool = False,
     name: str | None = None,
     clock: Clock = now,
+    **words: Unpack[Words],
 ) -> Order:
     """The order that the command line gives, its texts as typed. A blank text is none.
 
@@ -178,6 +183,7 @@ def order_from_words(
         Problem: every mistake, one sentence each.
     """
     mistakes: list[str] = []
+    internal = words.get("internal", False)
     if not targets:
         mistakes.append("No target: give at least one address, network or name.")
     found = literals(targets, (), internal=internal)[2]
@@ -201,12 +207,8 @@ def order_from_words(
     site = _refined(
         Site(name=called or (targets[0].strip() if targets else ""), targets=tuple(targets)),
         mistakes,
-        device=device,
-        expect=expect,
-        voicemail_ports=voicemail_ports,
-        present=present,
-        require_declarations=require_declarations,
-        clock=clock,
+        words,
+        clock,
     )
     if mistakes:
         raise Problem(*mistakes)
@@ -227,13 +229,8 @@ def order_from_words(
 def with_words(
     order: Order,
     *,
-    device: str | None = None,
-    expect: str | None = None,
-    voicemail_ports: str | None = None,
-    present: str | None = None,
-    internal: bool = False,
-    require_declarations: bool = False,
     clock: Clock = now,
+    **words: Unpack[Words],
 ) -> Order:
     """A site of the sites file, refined on the command line.
 
@@ -247,15 +244,12 @@ def with_words(
     site = _refined(
         order.site,
         mistakes,
-        device=device,
-        expect=expect,
-        voicemail_ports=voicemail_ports,
-        present=present,
-        require_declarations=require_declarations,
-        clock=clock,
+        words,
+        clock,
     )
     if mistakes:
         raise Problem(*mistakes)
+    internal = words.get("internal", False)
     vantage = order.vantage.model_copy(update={"outside": False}) if internal else order.vantage
     return replace(order, site=site, internal=order.internal or internal, vantage=vantage)
 
@@ -263,15 +257,12 @@ def with_words(
 def _refined(
     site: Site,
     mistakes: list[str],
-    *,
-    device: str | None,
-    expect: str | None,
-    voicemail_ports: str | None,
-    present: str | None,
-    require_declarations: bool,
+    words: Words,
     clock: Clock,
 ) -> Site:
     changes: dict[str, object] = {}
+    device, expect = words.get("device"), words.get("expect")
+    voicemail_ports, present = words.get("voicemail_ports"), words.get("present")
     if device is not None and device.strip():
         changes["device"] = DEVICES.get(device.strip().lower())
         if changes["device"] is None:
@@ -286,7 +277,7 @@ def _refined(
         changes["voicemail"] = {**site.voicemail, **ports}
     if present is not None and present.strip():
         changes["present"] = Presence(by=_try(mistakes, "--present", line, present) or "", on=clock())
-    if require_declarations:
+    if words.get("require_declarations"):
         changes["require_declarations"] = True
     return site.model_copy(update=changes)
 

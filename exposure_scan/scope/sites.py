@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from ..model import Authorization, Declaration, Presence, Problem, Site, Vantage, Waiver
+from exposure_scan.model import Authorization, Declaration, Presence, Problem, Site, Vantage, Waiver
+
 from .addresses import Network, literals, quoted, read_network
 from .document import Document, SiteTable, sentence
 from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, now, services
@@ -42,9 +43,7 @@ class SitesFile:
     path: Path
     orders: tuple[Order, ...]
     partner: dict[str, str]  # name, contact, phone, mail
-    mail: dict[str, str | int] = field(
-        default_factory=dict
-    )  # host, port, security, ...; empty without [mail]
+    mail: dict[str, str | int] = field(default_factory=dict)  # host, port, security, ...; empty without [mail]
     vantages: tuple[VantageNote, ...] = ()
 
     def order(self, name: str) -> Order:
@@ -108,16 +107,17 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        at = raw[: error.start].count(b"\n") + 1
-        raise Problem(f"{path}: line {at}: is not UTF-8 text; save the file as UTF-8.") from None
+        before = raw[: error.start].count(b"\n") + 1
+        raise Problem(f"{path}: line {before}: is not UTF-8 text; save the file as UTF-8.") from None
     except RecursionError:
         raise Problem(f"{path}: is nested too deeply; a sites file is a short text in TOML.") from None
     except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
         match = _AT.match(str(error))
         if match is None:
             raise Problem(f"{path}: is not TOML: {error}.") from None
-        at_end = f"line {raw.count(b'\n') + 1}" if match[2] is None else f"line {match[2]}, column {match[3]}"
-        raise Problem(f"{path}: {at_end}: is not TOML: {_lower(match[1])}; correct this line.") from None
+        last = raw.count(b"\n") + 1
+        at = f"line {last}" if match[2] is None else f"line {match[2]}, column {match[3]}"
+        raise Problem(f"{path}: {at}: is not TOML: {_lower(match[1])}; correct this line.") from None
 
 
 def _lower(text: str) -> str:
@@ -176,8 +176,7 @@ def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
                 mistakes.append(
                     (
                         ("site", place, "name"),
-                        f"site[{first + 1}] has this name already, or one that gives the same folder "
-                        f"({folder(name)}); choose another",
+                        f"site[{first + 1}] has this name or one with the same folder ({folder(name)}); choose another",
                     )
                 )
         mistakes += [(("site", place, *where), what) for where, what in _targets(row)]
@@ -197,11 +196,11 @@ def _targets(row: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
     for place, what in mistakes:
         yield ("targets", targets[place][0]), what
     if names and "fence" not in row:
-        yield (
-            ("fence",),
+        what = (
             f"is missing, and {quoted(names[0])} could lead to somebody else's address one day; name the networks "
-            'that names must stay in, as fence = ["198.51.100.0/28"]',
+            'that names must stay in, as fence = ["198.51.100.0/28"]'
         )
+        yield ("fence",), what
 
 
 def _texts(value: object) -> list[tuple[int, str]]:

@@ -88,11 +88,7 @@ class Capture:
                 return False
             name, protocol, direction = source[:3]
             # On the loopback device each packet is seen twice: going out, and coming in.
-            if (
-                protocol in (_IPV4, _IPV6)
-                and not (direction == _OUTGOING and name == "lo")
-                and self._wanted(packet)
-            ):
+            if protocol in (_IPV4, _IPV6) and not (direction == _OUTGOING and name == "lo") and self._wanted(packet):
                 self._keep(packet, ancillary)
         return True
 

@@ -25,9 +25,7 @@ _HEADER = 28  # bytes that each datagram weighs beside its content, so that a fl
 _LARGEST = 65535
 NO_PERMISSION = "no-permission"
 # What a send tells although the fault lies with an earlier packet (ip(7): pending errors).
-_PENDING = frozenset(
-    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE}
-)
+_PENDING = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE})
 _PENDING |= {
     errno.ECONNRESET,
     errno.ENOPROTOOPT,

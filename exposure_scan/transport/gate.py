@@ -64,9 +64,10 @@ class Bucket:
 
 @dataclass(slots=True)
 class _Host:
-    """An admitted address. Conversations that have begun queue for `turn`; new ones first for `new`,
+    """An admitted address.
 
-    so that however many are waiting to begin, only one of them stands before those under way.
+    Conversations that have begun queue for `turn`; new ones first for `new`, so that however many are
+    waiting to begin, only one of them stands before those under way.
     """
 
     target: Target
@@ -123,13 +124,9 @@ class Gate:
         """
         address = target.address
         if address.is_multicast or address.is_unspecified:
-            raise NotAuthorized(
-                f"{address} is not the address of one host; give the customer's public address."
-            )
+            raise NotAuthorized(f"{address} is not the address of one host; give the customer's public address.")
         if not target.authorization.by.strip():
-            raise NotAuthorized(
-                f"Nobody is named who authorized the scan of {address}; record who consented."
-            )
+            raise NotAuthorized(f"Nobody is named who authorized the scan of {address}; record who consented.")
         if self._ended(target):
             raise NotAuthorized(_ended_sentence(target))
         known = self._hosts.get(address)
@@ -302,9 +299,7 @@ class Gate:
         It only listens.
         """
         try:
-            sock = _Socket(
-                socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL)
-            )
+            sock = _Socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
         except PermissionError:
             return None
         return sock
@@ -349,10 +344,7 @@ def _family(address: Address) -> int:
 
 
 def _ended_sentence(target: Target) -> str:
-    return (
-        f"The authorization for {target.address} ended at {target.authorization.until}; "
-        "renew it, then scan again."
-    )
+    return f"The authorization for {target.address} ended at {target.authorization.until}; renew it, then scan again."
 
 
 def _allowed_sockets() -> int:

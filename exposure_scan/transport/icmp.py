@@ -70,9 +70,7 @@ class IcmpError:
     @property
     def reason(self) -> str:
         """The reason in words, as a port's reason has it."""
-        table, other = (
-            (_V4_UNREACHABLE, _V4_OTHER) if self.offender.version == 4 else (_V6_UNREACHABLE, _V6_OTHER)
-        )
+        table, other = (_V4_UNREACHABLE, _V4_OTHER) if self.offender.version == 4 else (_V6_UNREACHABLE, _V6_OTHER)
         if self.type == (3 if self.offender.version == 4 else 1) and self.code < len(table):
             return table[self.code]
         return other.get(self.type, f"icmp-type-{self.type}-code-{self.code}")

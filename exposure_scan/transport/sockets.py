@@ -109,9 +109,7 @@ async def _over_icmp(journal: Journal, question: Question, conversation: Convers
     return _exchange(journal, question, answer, tries, observation)
 
 
-def _exchange(
-    journal: Journal, question: Question, answer: Answer, tries: int, observation: Observation
-) -> Exchange:
+def _exchange(journal: Journal, question: Question, answer: Answer, tries: int, observation: Observation) -> Exchange:
     return Exchange(
         question=question,
         state=answer.state,

@@ -15,9 +15,7 @@ from ipaddress import ip_address
 
 from exposure_scan.conversation import Secured
 
-_DNS_NAME = re.compile(
-    r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9-]{1,63}\.?"
-)
+_DNS_NAME = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9-]{1,63}\.?")
 _OP_LEGACY_SERVER_CONNECT = 0x4  # servers from before RFC 5746; ssl names it from Python 3.12 on
 
 
@@ -51,9 +49,7 @@ class Tunnel:
     def __init__(self, server_name: str | None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._session = _context().wrap_bio(
-            self._incoming, self._outgoing, server_hostname=dns_name(server_name)
-        )
+        self._session = _context().wrap_bio(self._incoming, self._outgoing, server_hostname=dns_name(server_name))
 
     def outgoing(self) -> bytes:
         """What must go to the peer now; it is taken out."""
