@@ -76,7 +76,7 @@ class Datagrams:
             self._journal.note("not-connected", detail=why)
             return NotConnected(why)
         self._journal.start()
-        local, peer = endpoint(self._sock.getsockname()), endpoint(self._sock.getpeername())
+        local, peer = endpoint(self._sock.getsockname()), (str(self._journal.target), self._port)
         self.local = local[0]
         self._journal.note("connected", detail=f"{endpoint_text(local)} {endpoint_text(peer)}")
         return Connected(local, peer)

@@ -325,7 +325,7 @@ class Gate:
     def _open(self, held: ExitStack, family: int, kind: int, protocol: int = 0) -> _Socket:
         sock = _Socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         held.callback(socket.socket.close, sock)  # closed twice does no harm, left open would
-        if family == socket.AF_INET6:
+        if family == socket.AF_INET6 and kind != socket.SOCK_RAW:  # a raw one never speaks IPv4
             # An IPv4 address in IPv6 dress is another address than the one that was admitted.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listen_for_errors(sock)
