@@ -92,8 +92,8 @@ def _strange(data: bytes, note: str) -> Observation:
 
 
 def empty() -> Generator[Request, Reply, Observation]:
-    """One empty datagram, for a port whose protocol has no public message (udp/2088)."""
-    asked = yield from ask(lambda _: b"", lambda _: True, waits=(2.7,))
+    """Empty datagrams, for a port whose protocol has no public message (udp/2088)."""
+    asked = yield from ask(lambda _: b"", lambda _: True)
     if asked.answer is None:
         return Observation()
     return _strange(asked.answer, "It answered an empty datagram; what it speaks is not known.")
