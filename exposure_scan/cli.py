@@ -6,9 +6,6 @@ are the design's: 0 go, 1 no-go, 3 inconclusive, 2 wrong use, 4 the scanner itse
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -60,22 +57,21 @@ class Format(StrEnum):
 
 def run() -> None:
     """Run the command line and exit with the design's codes; nobody sees a traceback of wrong use."""
-    from .model import Problem
-
     try:
         app(standalone_mode=True)
-    except Problem as problem:
-        for sentence in problem.sentences:
-            typer.echo(f"exposure-scan: {sentence}", err=True)
-        sys.exit(WRONG_USE)
     except KeyboardInterrupt:
         typer.echo("exposure-scan: stopped; nothing was written.", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except Exception as error:  # the last spot: what arrives here is ours
-        logging.getLogger("exposure_scan").debug("the scanner failed", exc_info=error)
+    except Exception as error:  # the last spot: wrong use has its sentences, and what else arrives here is ours
+        from .model import Problem
+
+        if isinstance(error, Problem):
+            for sentence in error.sentences:
+                typer.echo(f"exposure-scan: {sentence}", err=True)
+            sys.exit(WRONG_USE)
         typer.echo(
             f"exposure-scan: the scanner itself failed ({type(error).__name__}: {error}). This says nothing about "
             "the site. Run again with EXPOSURE_SCAN_DEBUG=1 for the trace.",
@@ -96,10 +92,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    _version_wanted: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    _wanted: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, show_envvar=False, help="Print the version and end."
+        ),
     ] = False,
 ) -> None:
+    import logging
+
     logging.basicConfig(format="exposure-scan: %(message)s", level=logging.WARNING)
 
 
@@ -149,6 +150,8 @@ def scan(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every port and every practice.")] = False,
 ) -> None:
     """Scan one site from outside and say GO, NO-GO or INCONCLUSIVE."""
+    import asyncio
+
     from . import evidence as files
     from . import scope, sweep
 
@@ -262,6 +265,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the reports.", metavar="DIR")] = Path("exposure-scan-demo"),
 ) -> None:
     """Scan the embedded practice site for real, inside a private network that leads nowhere."""
+    import asyncio
+
     from . import evidence as files
     from . import lab, sweep
     from .model import Problem
@@ -394,6 +399,8 @@ def practices() -> None:
 )
 def fingerprint_test() -> None:
     """Read JSON lines {"field", "value"} on standard input and say what each banner is taken for."""
+    import json
+
     from . import classify
 
     for number, line in enumerate(sys.stdin, 1):
@@ -402,6 +409,8 @@ def fingerprint_test() -> None:
 
 
 def _banner(number: int, line: str) -> tuple[str, str]:
+    import json
+
     try:
         row = json.loads(line)
         field, value = row["field"], row["value"]

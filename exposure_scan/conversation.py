@@ -38,11 +38,14 @@ class Receive:
 
     On a stream `enough` sees everything received and not yet returned; on UDP and ICMP it sees each
     datagram alone, and datagrams that it refuses are recorded and passed over.
+    `prompt` says that who answers does so at once: in datagrams the wait may then end sooner, when
+    the path's round-trip time is known and several of it have passed.
     """
 
     enough: Callable[[bytes], bool]
     seconds: float
     limit: int = 16384  # bytes
+    prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from exposure_scan.conversation import (
 
 from .words import first_line
 
-WAITS = (0.5, 1.0, 1.2)  # seconds of listening after each try: sent at 0, 0.5 and 1.5, over at 2.7
+WAITS = (0.3, 0.7, 1.2)  # seconds of listening after each try: sent at 0, 0.3 and 1.0, over at 2.2
 _LIMIT = 65536
 
 
@@ -62,7 +62,7 @@ def ask(
     for number, seconds in enumerate(waits):
         if number == 0 or again():
             yield Send(data)
-        heard = yield Receive(enough, seconds, _LIMIT)
+        heard = yield Receive(enough, seconds, _LIMIT, prompt=number == len(waits) - 1)
         if isinstance(heard, Heard) and heard.end is End.ENOUGH:
             asked.answer = heard.data
             break

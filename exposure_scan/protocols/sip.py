@@ -19,7 +19,7 @@ from .words import LONGEST, NAME, OUR_HOST, first_line, host, printable, text, u
 
 MARK = b"SIP/2.0 "
 _COOKIE = "z9hG4bK"  # RFC 3261, section 8.1.1.7
-_WAITS = (0.5, 1.0, 1.7)  # seconds between the tries: timer E (section 17.1.2.2), then the rest of 3.2 s
+_WAITS = (0.5, 1.0, 1.2)  # seconds between the tries: timer E (section 17.1.2.2), then the rest of 2.7 s
 _LONGEST_MESSAGE = 65536
 _MOST_MESSAGES = 50  # of one answer on a stream
 

@@ -19,8 +19,8 @@ from .icmp import IcmpError, read_errors
 from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, endpoint, judge_icmp, local_error, ready
 
 HEDGE = 0.45  # seconds after the first attempt that the second starts
-PATIENCE = 2.9  # seconds from the first SYN to giving up
-AGAIN = 2.5  # seconds for a later connection of the same conversation
+PATIENCE = 2.4  # seconds from the first SYN to giving up
+SETTLED = 1.0  # seconds after which the third SYN has gone: then a path that is known is waited for shortly
 
 _TCP_INFO_SIZE = 104  # linux/tcp.h, struct tcp_info up to tcpi_total_retrans
 _RTT_AT, _RETRANSMITS_AT = 68, 100
@@ -60,16 +60,24 @@ class Attempt:
         self.tries = 1
         self.sent.set()
         try:
-            self.answer = await self._wait(self.socket, start, start + patience)
+            self.answer = await self._wait(self.socket, start, patience)
         finally:
             self.tries += _info(self.socket, _RETRANSMITS_AT)
             if self.answer is None or self.answer.state is not PortState.OPEN:
                 self.close()
         return self.answer
 
-    async def _wait(self, sock: socket.socket, start: float, until: float) -> Answer:
+    async def _settled(self, sock: socket.socket, start: float, patience: float) -> bool:
+        """Wait until the attempt is decided; False when it stays without an answer."""
+        third = start + SETTLED - (PATIENCE - patience)  # the hedge starts later and has less time
+        if await ready(sock, third, write=True):
+            return True
+        until = min(start + patience, third + self._journal.patience(PATIENCE))
+        return await ready(sock, until, write=True)
+
+    async def _wait(self, sock: socket.socket, start: float, patience: float) -> Answer:
         host = str(self._target.address)
-        while await ready(sock, until, write=True):
+        while await self._settled(sock, start, patience):
             rtt = (asyncio.get_running_loop().time() - start) * 1000
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._read_icmp(sock)
@@ -80,6 +88,7 @@ class Attempt:
                 except OSError:
                     continue  # an ICMP error that did not end the attempt
                 measured = _info(sock, _RTT_AT) / 1000  # the kernel's, in microseconds
+                self._learn(measured)
                 return Answer(PortState.OPEN, SYN_ACK, host, measured or (None if repeated else rtt))
             if code == errno.ETIMEDOUT:
                 break
@@ -87,9 +96,14 @@ class Attempt:
             if refused is not None:
                 return refused
             if code == errno.ECONNREFUSED:
+                self._learn(0.0 if repeated else rtt)
                 return Answer(PortState.CLOSED, RST, host, None if repeated else rtt)
             return Answer(PortState.UNMEASURED, local_error(os.strerror(code)))
         return self._judged(sock) or Answer(PortState.FILTERED, NO_RESPONSE)
+
+    def _learn(self, rtt_ms: float) -> None:
+        if rtt_ms > 0:
+            self._gate.note_rtt(self._target, rtt_ms / 1000)
 
     def _read_icmp(self, sock: socket.socket) -> None:
         errors = read_errors(sock)

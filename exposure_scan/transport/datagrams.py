@@ -111,7 +111,8 @@ class Datagrams:
         if self._sock is None:
             return Heard(b"", End.SILENT)
         loop = asyncio.get_running_loop()
-        until = min(loop.time() + request.seconds, self._journal.until)
+        seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
+        until = min(loop.time() + seconds, self._journal.until)
         weight = 0
         if self._journal.over:
             return self._ended(End.SILENT)
@@ -131,6 +132,8 @@ class Datagrams:
                 if request.enough(data):
                     if self.rtt_ms is None and self._last_sent is not None:
                         self.rtt_ms = (loop.time() - self._last_sent) * 1000
+                        if self.tries == 1:  # else it may answer an earlier try (Karn's algorithm)
+                            self._journal.gate.note_rtt(self._journal.target, self.rtt_ms / 1000)
                     return Heard(data, End.ENOUGH)
             weight += len(raw) + _HEADER
             if weight > request.limit:

@@ -24,6 +24,7 @@ from exposure_scan.model import Address, Problem, Target
 from .icmp import listen_for_errors, only_echo_replies
 
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
+_SHORTEST_WAIT = 0.4  # seconds, on however short a path
 _WATCH = 0.25  # seconds between two looks at whether consent has ended
 _SPARE = 64  # descriptors left to the rest of the program
 _MOST = 1024
@@ -61,6 +62,10 @@ class Bucket:
         self.tokens -= cost
         return 0.0
 
+    def owe(self, cost: float) -> None:
+        """Take tokens for what was sent without asking; whoever comes next waits for it."""
+        self.tokens -= cost
+
 
 @dataclass(slots=True)
 class _Host:
@@ -75,6 +80,7 @@ class _Host:
     new: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     running: set[asyncio.Timeout] = field(default_factory=set)
+    rtt: tuple[float, float] | None = None  # seconds: smoothed, and its variation
 
 
 class _Socket(socket.socket):
@@ -110,7 +116,7 @@ class Gate:
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
         self._hosts: dict[Address, _Host] = {}
         self._flows: set[tuple[int, int, Address, int]] = set()
-        self._syns = _syns_of_a_connect()
+        self._repetitions = _repeated_syns()
         self._watching = False
 
     # --- consent ---------------------------------------------------------------------------------
@@ -215,6 +221,29 @@ class Gate:
                     return
                 await asyncio.sleep(min(wait, _WATCH))
 
+    # --- round trips -----------------------------------------------------------------------------
+
+    def note_rtt(self, target: Target, seconds: float) -> None:
+        """A packet to the target was answered after so long (RFC 6298, section 2)."""
+        host = self._hosts[target.address]
+        if host.rtt is None:
+            host.rtt = (seconds, seconds / 2)
+        else:
+            smoothed, variation = host.rtt
+            host.rtt = (smoothed * 7 / 8 + seconds / 8, variation * 3 / 4 + abs(smoothed - seconds) / 4)
+
+    def patience(self, target: Target, seconds: float) -> float:
+        """How long to wait for an answer that comes at once if it comes.
+
+        `seconds`, or less where the host has answered before: three times what RFC 6298 would wait
+        before it sends again.
+        """
+        rtt = self._hosts[target.address].rtt
+        if rtt is None:
+            return seconds
+        smoothed, variation = rtt
+        return min(seconds, max(_SHORTEST_WAIT, 3 * (smoothed + 4 * variation)))
+
     # --- sockets ---------------------------------------------------------------------------------
 
     async def tcp(self, target: Target, port: int, *, begun: bool = False) -> socket.socket:
@@ -237,7 +266,7 @@ class Gate:
                     await host.new.acquire()
                     queue.callback(host.new.release)
                 await self._hold(held, self._places)
-                await self._take_turn(host, self._syns)
+                await self._take_turn(host, 1)
             sock = self._open(held, _family(target.address), socket.SOCK_STREAM)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
@@ -246,6 +275,8 @@ class Gate:
                 raise OSError(code, os.strerror(code))
             self._remember(sock, target.address, port)
             sock.held = held.pop_all()
+            for after in self._repetitions:  # the kernel's own packets count, too
+                asyncio.get_running_loop().call_later(after, _owe_if_waiting, sock, host.bucket)
             return sock
 
     async def udp(self, target: Target, port: int) -> socket.socket:
@@ -354,14 +385,22 @@ def _allowed_sockets() -> int:
     return max(1, min(soft - _SPARE, _MOST))
 
 
-def _syns_of_a_connect() -> int:
-    """How many SYNs the kernel sends within the three seconds that an attempt lasts, TCP_SYNCNT being 1.
+def _owe_if_waiting(sock: socket.socket, bucket: Bucket) -> None:
+    try:
+        sock.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            bucket.owe(1)
 
-    Two, at 0 and 1 s. Since Linux 6.5 the first repetitions come every second (sysctl
-    net.ipv4.tcp_syn_linear_timeouts, added to TCP_SYNCNT), which makes three.
+
+def _repeated_syns() -> tuple[float, ...]:
+    """When the kernel repeats a SYN within the three seconds that an attempt lasts, TCP_SYNCNT being 1.
+
+    After 1 s. Since Linux 6.5 the first repetitions come every second (sysctl
+    net.ipv4.tcp_syn_linear_timeouts, added to TCP_SYNCNT), which makes two.
     """
     try:
         linear = int(Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").read_text())
     except (OSError, ValueError):
         linear = 0
-    return 3 if linear else 2
+    return (1.0, 2.0) if linear else (1.0,)

@@ -71,6 +71,10 @@ class Journal:
         self.icmp += errors
         return any(error.refuses for error in errors)
 
+    def patience(self, seconds: float) -> float:
+        """How long to wait for what comes at once if it comes: `seconds`, or less on a path that is known."""
+        return self.gate.patience(self.target, seconds)
+
     async def pace(self, size: int) -> None:
         """Wait for the gate's pace; the conversation does not lose that time."""
         before = self._loop.time()

@@ -19,7 +19,7 @@ from exposure_scan.conversation import (
 )
 from exposure_scan.model import PortState
 
-from .connect import AGAIN, Attempt, first_connect
+from .connect import PATIENCE, Attempt, first_connect
 from .icmp import listen_for_errors
 from .journal import NO_RESPONSE, Answer, Journal, endpoint, ready
 from .tls import Tunnel, reason
@@ -52,7 +52,7 @@ class Stream:
         if self._journal.over:
             return self._stands(Answer(PortState.UNMEASURED, NO_RESPONSE))
         attempt = Attempt(self._journal, self._port)
-        answer = await attempt.run(AGAIN, begun=True)
+        answer = await attempt.run(PATIENCE, begun=True)
         self._sock = attempt.socket
         return self._stands(answer)
 
