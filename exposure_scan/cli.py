@@ -59,9 +59,10 @@ def run() -> None:
     """Run the command line and exit with the design's codes; nobody sees a traceback of wrong use."""
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("exposure-scan: stopped; nothing was written.", err=True)
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            typer.echo("exposure-scan: stopped; no file was left half written.", err=True)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -315,8 +316,13 @@ def report_command(
     """Write any format from a saved scan."""
     from . import evidence as files
     from . import report, sweep
+    from .model import Problem
 
-    text = sweep.render(report.load_scan(_read(saved)), format_.value)
+    try:
+        scan = report.load_scan(_read(saved))
+    except Problem as problem:
+        raise Problem(*(f"{saved}: {sentence}" for sentence in problem.sentences)) from None
+    text = sweep.render(scan, format_.value)
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -385,7 +391,7 @@ def practices() -> None:
 
     from . import assess
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("Practice", "For", "Known", "Severity"):
         table.add_column(heading)
     for practice in assess.practices():
