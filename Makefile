@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests bench package-check accept pcaps clean help
+.PHONY: demo test lint check types tests bench package-check schema pcaps clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -37,8 +37,8 @@ package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away fr
 bench: $(VENV)/ready ## How long one open and one silent host take, as ratios to a peer
 	@$(INSIDE) $(BIN)/python bench/bench.py
 
-accept: $(VENV)/ready ## Renew the files that tests compare with, after looking at the difference
-	@$(INSIDE) $(BIN)/python tests/accept.py
+schema: $(VENV)/ready ## Write docs/scan.schema.json anew from the types
+	@$(BIN)/python -c 'from exposure_scan.report import schema_json; print(schema_json(), end="")' > docs/scan.schema.json
 
 pcaps: $(VENV)/ready ## Make the captures of the practice site anew
 	@$(INSIDE) $(BIN)/python pcaps/lab/recipe.py

@@ -42,7 +42,8 @@ def summary(scan: Scan, *, quiet: bool = False, verbose: bool = False) -> Render
     head = _text(told.mark.symbol + " " + told.mark.word, f"bold {_STYLES[told.mark.tone]}")
     addresses = ", ".join(host.address for host in scan.hosts[:4]) or "no address"
     more = f" and {len(scan.hosts) - 4} more" if len(scan.hosts) > 4 else ""
-    head.append_text(_text(f"  {terminal_text(scan.site.name)} ({terminal_text(addresses)}{more})"))
+    where = "" if scan.site.name == addresses else f" ({terminal_text(addresses)}{more})"
+    head.append_text(_text(f"  {terminal_text(scan.site.name)}{where}"))
     if quiet:
         return head
     parts: list[RenderableType] = [head, _text(told.why)]
@@ -102,7 +103,8 @@ def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
     table = _table("Port", "State", "Service", "What it says", "Device")
     for port, mark in shown[:_MOST_ROWS] if not verbose else shown:
         state = _text(f"{mark.symbol} {mark.word}", _STYLES[mark.tone])
-        state.append_text(_text("\n" + terminal_text(reason_text(port, host.address), 60), "dim"))
+        if verbose or mark is not words.OPEN:
+            state.append_text(_text("\n" + terminal_text(reason_text(port, host.address), 60), "dim"))
         said = port.banner or port.product or next(iter(port.notes), "")
         what = words.DEVICES[port.device.class_] if port.device else ""
         table.add_row(_text(port.key), state, _wire((port.service or "").upper()), _wire(said), _text(what))

@@ -63,6 +63,21 @@ def quoted(text: str) -> str:
     return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut) + '"'
 
 
+def shown(value: object) -> str:
+    """A value of the sites file for a message, at most one short line."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, int) and abs(value) >= 10**18:  # TOML reads numbers that Python refuses to print
+        return "a number of that size"
+    return str(value)
+
+
 def read_target(text: str) -> Address | Network | str:
     """An address, a network of at most 256 addresses, or a name in lower case without its last dot.
 
@@ -84,7 +99,7 @@ def read_target(text: str) -> Address | Network | str:
                 "name a smaller network"
             )
         return network
-    if ":" in word or "%" in word or not word.rpartition(".")[2][:1].isalpha():
+    if ":" in word or "%" in word or not word.removesuffix(".").rpartition(".")[2][:1].isalpha():
         return _read_address(word)
     return _read_name(word)
 

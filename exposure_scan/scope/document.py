@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from .addresses import quoted
+from .addresses import quoted, shown
 from .order import line, moment, services
 
 # --- words ---------------------------------------------------------------------------------------
@@ -87,8 +87,7 @@ def _day(value: object) -> date:
             return date.fromisoformat(value.strip())
         except ValueError:
             pass
-    shown = quoted(value) if isinstance(value, str) else _shown(value)
-    raise ValueError(f"a date is expected, not {shown}; write it as 2026-12-31")
+    raise ValueError(f"a date is expected, not {shown(value)}; write it as 2026-12-31")
 
 
 def _past_day(value: object, info: ValidationInfo) -> date:
@@ -282,6 +281,9 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "host": "is missing; name the mail server",
     }
 )
+_EMPTY: Mapping[str, str] = MappingProxyType(
+    {"site": _NO_SITE, "targets": 'is empty; name what may be scanned, as targets = ["198.51.100.12"]'}
+)
 _EXPECTED: Mapping[str, str] = MappingProxyType(
     {
         "string_type": "a text in quotation marks",
@@ -308,21 +310,21 @@ def sentence(error: ErrorDetails) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "too_short":
-        return _NO_SITE if where == ("site",) else "is empty; give at least one entry, or leave the key out"
+        return _EMPTY.get(last, "is empty; give at least one entry, or leave the key out")
     if kind in ("greater_than_equal", "less_than_equal"):
         high = 65535 if "voicemail" in where or last == "port" else 1000
-        return f"a number from 1 to {high} is expected, not {_shown(error['input'])}"
+        return f"a number from 1 to {high} is expected, not {shown(error['input'])}"
     if kind == "string_pattern_mismatch":
         # What stands there may be a password: it is not shown.
         return "the name of an environment variable is expected, as MAIL_PASSWORD"
     if kind == "literal_error":
-        return f"{context['expected']} is expected, not {_shown(error['input'])}"
+        return f"{context['expected']} is expected, not {shown(error['input'])}"
     if where == ("site",) and kind == "list_type":
         return "a list of tables is expected; write [[site]] with two brackets"
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"is not understood ({error['msg']})"
-    return f"{expected} is expected, not {_shown(error['input'])}"
+    return f"{expected} is expected, not {shown(error['input'])}"
 
 
 def _unknown(where: tuple[int | str, ...]) -> str:
@@ -332,15 +334,3 @@ def _unknown(where: tuple[int | str, ...]) -> str:
     known = list(table.model_fields) if table else []
     close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.6)
     return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known here: {', '.join(known)}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return str(value)

@@ -11,7 +11,7 @@ from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
 from exposure_scan.model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
 
-from .addresses import Network, literals, quoted
+from .addresses import Network, literals, quoted, shown
 
 Clock: TypeAlias = Callable[[], datetime]
 _T = TypeVar("_T")
@@ -96,8 +96,7 @@ def moment(value: object, *, last: bool) -> datetime:
         return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime.combine(value, time.max if last else time.min, UTC)
-    shown = quoted(value) if isinstance(value, str) else str(value)
-    raise ValueError(f"a date or a date and time is expected, not {shown}; write it as 2026-12-31")
+    raise ValueError(f"a date or a date and time is expected, not {shown(value)}; write it as 2026-12-31")
 
 
 def services(word: str) -> list[str]:
@@ -143,7 +142,7 @@ def _services(text: str) -> tuple[tuple[str, ...], list[str]]:
     return tuple(keys), mistakes
 
 
-def _voicemail(text: str) -> tuple[dict[str, int], list[str]]:
+def _voicemail(text: str, before: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
     found: dict[str, int] = {}
     mistakes = []
     for word in text.split(","):
@@ -154,10 +153,11 @@ def _voicemail(text: str) -> tuple[dict[str, int], list[str]]:
             )
         elif match[1] in found:
             mistakes.append(f"{match[1]} is named twice; give one port for it")
-        elif int(match[2]) in found.values():
-            mistakes.append(f"two services cannot share the port {match[2]}; give each its own")
         else:
             found[match[1]] = int(match[2])
+    found = {**before, **found}
+    shared = sorted({port for port in found.values() if [*found.values()].count(port) > 1})
+    mistakes += [f"two services cannot share the port {port}; give each its own" for port in shared]
     return found, mistakes
 
 
@@ -203,7 +203,7 @@ def order_from_words(
         if until and until.strip()
         else None,
     )
-    called = _try(mistakes, "Site", line, name) if name is not None else None
+    called = _try(mistakes, "Site", line, name) if name and name.strip() else None
     site = _refined(
         Site(name=called or (targets[0].strip() if targets else ""), targets=tuple(targets)),
         mistakes,
@@ -234,8 +234,7 @@ def with_words(
 ) -> Order:
     """A site of the sites file, refined on the command line.
 
-    `device` and `present` replace what the file says; `expect` and `voicemail_ports` add to it, so
-    that no port which the file names stays unasked.
+    `device`, `present` and the port of a voicemail service replace what the file says; `expect` adds to it.
 
     Raises:
         Problem: every mistake, one sentence each.
@@ -272,9 +271,9 @@ def _refined(
         mistakes += [f"--expect: {mistake}." for mistake in wrong]
         changes["expect"] = tuple(dict.fromkeys((*site.expect, *keys)))
     if voicemail_ports is not None and voicemail_ports.strip():
-        ports, wrong = _voicemail(voicemail_ports)
+        ports, wrong = _voicemail(voicemail_ports, site.voicemail)
         mistakes += [f"--voicemail-ports: {mistake}." for mistake in wrong]
-        changes["voicemail"] = {**site.voicemail, **ports}
+        changes["voicemail"] = ports
     if present is not None and present.strip():
         changes["present"] = Presence(by=_try(mistakes, "--present", line, present) or "", on=clock())
     if words.get("require_declarations"):

@@ -107,14 +107,14 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        before = raw[: error.start].count(b"\n") + 1
+        before = error.object[: error.start].count(b"\n") + 1
         raise Problem(f"{path}: line {before}: is not UTF-8 text; save the file as UTF-8.") from None
     except RecursionError:
         raise Problem(f"{path}: is nested too deeply; a sites file is a short text in TOML.") from None
     except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
         match = _AT.match(str(error))
         if match is None:
-            raise Problem(f"{path}: is not TOML: {error}.") from None
+            raise Problem(f"{path}: holds a number of thousands of digits, which cannot be read.") from None
         last = raw.count(b"\n") + 1
         at = f"line {last}" if match[2] is None else f"line {match[2]}, column {match[3]}"
         raise Problem(f"{path}: {at}: is not TOML: {_lower(match[1])}; correct this line.") from None
@@ -134,7 +134,8 @@ def _told(path: Path, data: Mapping[str, Any], where: _Where, what: str) -> str:
     keys = _key_path(where)
     name = _site_name(data, where)
     ending = "" if name is None else f" (site {quoted(name)})"
-    return f"{path}: {keys + ': ' if keys else ''}{what}{ending}."
+    stop = "" if what.endswith("?") and not ending else "."
+    return f"{path}: {keys + ': ' if keys else ''}{what}{ending}{stop}"
 
 
 def _key_path(where: _Where) -> str:
@@ -168,11 +169,9 @@ def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
         if not isinstance(row, dict):
             continue
         name = row.get("name")
-        if isinstance(name, str) and name.strip():
+        if isinstance(name, str) and folder(name):
             first = folders.setdefault(folder(name), place)
-            if not folder(name):
-                mistakes.append((("site", place, "name"), "a name with letters or digits is expected"))
-            elif first != place:
+            if first != place:
                 mistakes.append(
                     (
                         ("site", place, "name"),
@@ -186,11 +185,14 @@ def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
 def _targets(row: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
     """What is wrong with a site's targets and fence, taken together and one by one."""
     fence: list[Network] = []
-    for place, text in _texts(row.get("fence")):
+    listed = row.get("fence")
+    for place, text in _texts(listed):
         try:
             fence.append(read_network(text))
         except ValueError as error:
             yield ("fence", place), str(error)
+    if isinstance(listed, list) and len(fence) < len(listed):
+        fence = []  # a target inside the network that was misspelt is no second mistake
     targets = _texts(row.get("targets"))
     _, names, mistakes = literals([text for _, text in targets], fence, internal=row.get("internal") is True)
     for place, what in mistakes:

@@ -1,0 +1,88 @@
+"""Every example of the README and of --help runs, and shows what the README shows."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+_BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+_OF_THE_CHECKOUT = ("make ",)  # what continuous integration runs
+COMMANDS = ("scan", "demo", "report", "verify", "practices", "sites check", "fingerprint test")
+EXITS = {"scan": 1}
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Each command of the README with the output shown below it."""
+    for block in _BLOCK.findall(README.read_text("utf-8")):
+        for piece in block.split("$ ")[1:]:
+            command, _, shown = piece.partition("\n")
+            if not command.startswith(_OF_THE_CHECKOUT):
+                yield command, shown
+
+
+def environment() -> dict[str, str]:
+    """As a user has it: 80 columns, and not yet in the private network."""
+    kept = {key: text for key, text in os.environ.items() if not key.startswith("EXPOSURE_SCAN")}
+    return {**kept, "COLUMNS": "80", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples write their files. Not the checkout: it must stay as it is."""
+    place = tmp_path_factory.mktemp("reader")
+    shutil.copy(ROOT / "exposure_scan" / "lab" / "sites.toml", place / "lab-sites.toml")
+    return place
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    commands = [line for block in _BLOCK.findall(README.read_text("utf-8")) for line in block.splitlines()]
+    assert [line.split("#")[0].strip() for line in commands[:2]] == ["$ make demo", "$ make test"]
+
+
+def test_every_example_of_the_readme_shows_what_it_shows_there(folder: Path) -> None:
+    wrong = []
+    checker = doctest.OutputChecker()
+    for command, shown in examples():
+        # An exposure_scan folder here would hide the installed package from `python -m`.
+        said = shell(command.replace("exposure_scan/lab/sites.toml", "lab-sites.toml"), folder)
+        text = said.stdout.replace("lab-sites.toml", "exposure_scan/lab/sites.toml")
+        text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n" if text else ""
+        if said.returncode not in (0, 1, 3) or said.stderr:
+            wrong.append(f"{command}\nexit {said.returncode}: {said.stderr}")
+        elif not checker.check_output(shown, text, doctest.ELLIPSIS):
+            wrong.append(f"$ {command}\n{text}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path) -> None:
+    shown = shell(f"exposure-scan {command} --help", tmp_path)
+    assert shown.returncode == 0
+    example = " ".join(shown.stdout.rpartition("Example:")[2].split())
+    assert example.startswith(("exposure-scan ", "echo "))
+    beside = "python -m exposure_scan.lab -- "
+    shutil.copy(ROOT / "exposure_scan" / "lab" / "sites.toml", tmp_path / "sites.toml")
+    if command in ("report", "verify"):
+        made = (
+            "exposure-scan scan 198.51.100.20 --authorized-by 'practice site' --json scan.json --evidence evidence.zip"
+        )
+        assert shell(beside + made, tmp_path).returncode == 1
+    said = shell((beside if command == "scan" else "") + example, tmp_path)
+    assert said.returncode == EXITS.get(command, 0), said.stderr
+    assert said.stderr == ""
