@@ -58,7 +58,7 @@ def test_a_command_that_a_signal_ended_gives_the_shell_s_code() -> None:
 
 
 def test_a_command_that_does_not_exist() -> None:
-    ended = run("--", "no-such-command-here")
+    ended = run("--", "no-such-command-here", env={**os.environ, "PATH": "/usr/bin:/bin"})
     assert ended.returncode == 127
     assert "no-such-command-here: No such file" in ended.stderr
 

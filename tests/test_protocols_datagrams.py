@@ -97,7 +97,7 @@ SERVICE = {"ike-nat-t": "ike", "echo": None, "echo6": None}
 
 @pytest.mark.parametrize("probe", GOOD)
 def test_a_good_answer_is_recognised_at_once_and_after_loss(probe: str) -> None:
-    for lost, waited in ((0, 0), (1, 0.5), (2, 1.5)):
+    for lost, waited in ((0, 0), (1, 0.3), (2, 1.0)):
         talk = hold(probe, peer(GOOD[probe], lost=lost))
         seen = talk.observation
         assert (seen.service, seen.answered, seen.valid) == (SERVICE.get(probe, probe), True, True)
@@ -106,10 +106,10 @@ def test_a_good_answer_is_recognised_at_once_and_after_loss(probe: str) -> None:
 
 
 @pytest.mark.parametrize("probe", GOOD)
-def test_silence_is_three_tries_in_2_7_seconds(probe: str) -> None:
+def test_silence_is_three_tries_in_2_2_seconds(probe: str) -> None:
     talk = hold(probe)
     assert (len(talk.sent), len(set(talk.sent))) == (3, 1)
-    assert talk.waited == pytest.approx(2.7)
+    assert talk.waited == pytest.approx(2.2)
     assert (talk.observation.service, talk.observation.answered, talk.observation.valid) == (
         None,
         False,
@@ -213,9 +213,9 @@ def test_ping_names_the_product_and_has_a_right_checksum(probe: str, kind: int) 
     assert (total & 0xFFFF) + (total >> 16) == 0xFFFF if probe == "echo" else request[2:4] == b"\0\0"
 
 
-def test_2088_gets_one_empty_datagram_and_any_answer_counts() -> None:
+def test_2088_gets_empty_datagrams_and_any_answer_counts() -> None:
     silent = hold("empty")
-    assert (silent.sent, silent.waited, silent.observation.answered) == ([b""], 2.7, False)
+    assert (silent.sent, silent.observation.answered) == ([b""] * 3, False)
     for data in (b"", b"\x01\x02"):
         seen = hold("empty", lambda moment, data=data: [data] if moment.words == b"" else []).observation  # type: ignore[misc]
         assert (seen.service, seen.answered, seen.valid) == (None, True, False)

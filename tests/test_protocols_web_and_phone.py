@@ -196,7 +196,7 @@ def test_silence_is_asked_three_times_with_the_same_words_within_timer_e() -> No
     talk = hold("sip-udp")
     assert len(talk.sent) == 3
     assert len(set(talk.sent)) == 1
-    assert talk.waited == pytest.approx(3.2)
+    assert talk.waited == pytest.approx(2.7)
     assert (talk.observation.service, talk.observation.answered) == (None, False)
 
 
