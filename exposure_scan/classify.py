@@ -101,12 +101,11 @@ class Fingerprint:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, config=_STRICT)
 class Vocabulary:
     """The words that rows may use: fields that a probe or an operator can supply, and product names."""
 
     fields: tuple[str, ...]
-    classes: tuple[str, ...]
     products: tuple[str, ...]
 
 
@@ -140,12 +139,7 @@ def vocabulary() -> Vocabulary:
     Raises:
         ValueError: it is malformed.
     """
-    path = files(__package__) / "data" / "vocabulary.toml"
-    table = _toml(path)
-    try:
-        return Vocabulary(tuple(table["fields"]), tuple(table["classes"]), tuple(table["products"]))
-    except KeyError as missing:
-        raise ValueError(f"{path.name}: {missing} is missing") from None
+    return TypeAdapter(Vocabulary).validate_python(_toml(files(__package__) / "data" / "vocabulary.toml"))
 
 
 def load(folder: Traversable, words: Vocabulary) -> tuple[Fingerprint, ...]:
@@ -191,8 +185,8 @@ def _fault(row: Fingerprint, earlier: Mapping[str, Fingerprint], words: Vocabula
         return "the id is taken"
     if unknown := [field for field in fields if field not in words.fields]:
         return f"field {unknown[0]!r} is not in vocabulary.toml"
-    if row.says.value not in words.classes:
-        return f"class {row.says.value!r} is not in vocabulary.toml"
+    if row.says is DeviceClass.UNKNOWN:
+        return "a row of class unknown says nothing"
     if row.product is not None and row.product not in words.products:
         return f"product {row.product!r} is not in vocabulary.toml"
     if row.says is DeviceClass.OTHER and row.product is None:
@@ -218,6 +212,7 @@ def match(field: str, value: str, said: Mapping[str, str] = _NOTHING, port: str 
         said: the same port's other texts, for rows that ask for company.
         port: ``tcp/8080``, for rows that hold on one port only; None leaves those out.
     """
+    found = [(confidence, row) for row in _rows_of(field) if (confidence := _confidence(row, value, said, port))]
     return [
         Support(
             fingerprint=row.id,
@@ -227,11 +222,7 @@ def match(field: str, value: str, said: Mapping[str, str] = _NOTHING, port: str 
             value=value[:TEXT_LIMIT],
             heuristic=row.heuristic,
         )
-        for confidence, row in sorted(
-            ((_confidence(row, value, said, port), row) for row in _rows_of(field)),
-            key=lambda pair: -pair[0],
-        )
-        if confidence > 0
+        for confidence, row in sorted(found, key=lambda pair: -pair[0])
     ]
 
 
@@ -298,17 +289,13 @@ def classify_port(port: Port) -> Port:
     supports = _supports(port)
     if not supports:
         return port.model_copy(update={"device": None, "product": None})
-    claimed = _members(supports)
-    if claimed:
-        class_, confidence = claimed[0]
-    else:
-        class_, confidence = _family_or_other(supports)
-    deciding = [support for support in supports if support.says is class_]
-    device = _device(class_, confidence, deciding, listed=supports)
-    if class_ is DeviceClass.OTHER and deciding:
-        device = device.model_copy(update={"version": details(deciding[0]).version})
-    product = next((found.product for found in map(details, deciding) if found.product), None)
-    return port.model_copy(update={"device": device, "product": product})
+    device = _observed((port,))[0]
+    decided = [details(support) for support in device.support if device.class_ is not DeviceClass.UNKNOWN]
+    update: dict[str, object] = {"support": tuple(supports)}
+    if device.class_ is DeviceClass.OTHER:
+        update["version"] = decided[0].version
+    product = next((found.product for found in decided if found.product), None)
+    return port.model_copy(update={"device": device.model_copy(update=update), "product": product})
 
 
 def _supports(port: Port) -> list[Support]:
@@ -324,15 +311,15 @@ def _supports(port: Port) -> list[Support]:
 def _probability(supports: Iterable[Support]) -> float:
     """How surely the supports together say the same: 1 - (1 - c1)(1 - c2)...
 
-    One text is one witness, however many rows it matches and however many ports repeat it. What rests
-    on heuristics fills up to their ceiling and no further.
+    One field is one witness, however many rows it matches and however many ports repeat it, in the same
+    words or in others. What rests on heuristics fills up to their ceiling and no further.
     """
-    surest: dict[bool, dict[tuple[str, str], float]] = {False: {}, True: {}}
+    surest: dict[bool, dict[str, float]] = {False: {}, True: {}}
     for support in supports:
-        witnesses, text = surest[support.heuristic], (support.field, support.value)
-        witnesses[text] = max(witnesses.get(text, 0.0), support.confidence)
+        witnesses = surest[support.heuristic]
+        witnesses[support.field] = max(witnesses.get(support.field, 0.0), support.confidence)
     firm = 1 - prod(1 - confidence for confidence in surest[False].values())
-    hints = [confidence for text, confidence in surest[True].items() if text not in surest[False]]
+    hints = [confidence for field, confidence in surest[True].items() if field not in surest[False]]
     together = 1 - (1 - firm) * prod(1 - confidence for confidence in hints)
     return round(max(firm, min(together, HEURISTIC_CEILING)), 4)
 
@@ -343,32 +330,21 @@ def _members(supports: Sequence[Support]) -> list[tuple[DeviceClass, float]]:
     return sorted(((class_, p) for class_, p in sure if p >= CLAIM), key=lambda pair: -pair[1])
 
 
-def _family_or_other(supports: Sequence[Support]) -> tuple[DeviceClass, float]:
-    """What to say where no member class is sure enough."""
-    for class_, says in ((DeviceClass.ALLWORX, FAMILY), (DeviceClass.OTHER, {DeviceClass.OTHER})):
-        probability = _probability(_saying(supports, says))
-        if probability >= CLAIM:
-            return class_, probability
-    return DeviceClass.UNKNOWN, 0.0
-
-
 def _saying(supports: Iterable[Support], classes: Iterable[DeviceClass]) -> list[Support]:
     return [support for support in supports if support.says in classes]
 
 
-def _device(
-    class_: DeviceClass, confidence: float, deciding: Sequence[Support], *, listed: Sequence[Support]
-) -> Device:
-    """A claimed device. Model and version are its own only: another product's say nothing about it."""
-    named = [details(support) for support in deciding if support.says in FAMILY]
-    evidence = dict.fromkeys(id_ for support in listed for id_ in support.evidence)
+def _device(class_: DeviceClass, confidence: float, supports: Sequence[Support]) -> Device:
+    """A device by what speaks for it. Of other products only the port has a version; here they are several."""
+    named = [details(support) for support in supports if support.says in FAMILY]
+    evidence = dict.fromkeys(id_ for support in supports for id_ in support.evidence)
     return Device(
         class_=class_,
         confidence=confidence,
         model=next((found.model for found in named if found.model), None),
         version=next((found.version for found in named if found.version), None),
         evidence=tuple(evidence),
-        support=tuple(listed),
+        support=tuple(supports),
     )
 
 
@@ -401,19 +377,14 @@ def classify_host(ports: Sequence[Port], site: Site) -> tuple[Device, tuple[Devi
 
 def _observed(ports: Sequence[Port]) -> tuple[Device, ...]:
     """Every device that the wire shows, the main one first; at least one, of class unknown."""
-    by_port = [_supports(port) for port in ports]
+    by_port = [_supports(port) for port in sorted(ports, key=lambda port: (port.transport, port.port))]
     supports = sorted((support for found in by_port for support in found), key=lambda support: -support.confidence)
-    found = []
-    for class_, confidence in _members(supports):
-        deciding = _saying(supports, {class_})
-        found.append(_device(class_, confidence, deciding, listed=deciding))
+    found = [_device(class_, sure, _saying(supports, {class_})) for class_, sure in _members(supports)]
     family = _saying(supports, FAMILY)
-    if not found and (confidence := _probability(family)) >= CLAIM:
-        found.append(_device(DeviceClass.ALLWORX, confidence, family, listed=family))
+    if not found and (sure := _probability(family)) >= CLAIM:
+        found.append(_device(DeviceClass.ALLWORX, sure, family))
     # An `other` is a port's product, so its certainty is that of the surest single port.
-    foreign = [_saying(supports_, {DeviceClass.OTHER}) for supports_ in by_port]
-    surest = max(map(_probability, foreign), default=0.0)
+    surest = max((_probability(_saying(one, {DeviceClass.OTHER})) for one in by_port), default=0.0)
     if surest >= CLAIM:
-        listed = [support for one in foreign for support in one]
-        found.append(_device(DeviceClass.OTHER, surest, listed, listed=listed))
-    return tuple(found) or (_device(DeviceClass.UNKNOWN, 0.0, supports, listed=supports),)
+        found.append(_device(DeviceClass.OTHER, surest, _saying(supports, {DeviceClass.OTHER})))
+    return tuple(found) or (_device(DeviceClass.UNKNOWN, 0.0, supports),)
