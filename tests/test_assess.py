@@ -35,6 +35,7 @@ from exposure_scan.model import (
 ON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 OUTSIDE = Vantage(name="a lab", checked=True)
 PRESENT = Presence(by="the installer", on=ON)
+FAMILY = Device(class_=DeviceClass.ALLWORX, confidence=0.9)
 SERVER = Device(class_=DeviceClass.SERVER, confidence=0.95)
 UNKNOWN = Device(class_=DeviceClass.UNKNOWN, confidence=0)
 TCP = (21, 22, 23, 25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 1723, 3389, 5060, 5061, 8080, 8081, 8443)
@@ -88,7 +89,7 @@ def exposed() -> Host:
             port("tcp/143", service="imap", banner="* OK IMAP4rev1 ready"),
             port("tcp/110", service="pop3", device=SERVER),
             port("tcp/80", service="http", device=SERVER),
-            port("tcp/8080", service="http", said={"http.server": "IST OIS", "http.status": "403"}),
+            port("tcp/8080", service="http", device=FAMILY, said={"http.server": "IST OIS", "http.status": "403"}),
         ),
         device=SERVER,
         echo=Echo.REPLIED,
@@ -262,7 +263,7 @@ def test_a_middlebox_that_accepts_everything_raises_no_alarm_and_gives_no_go() -
     assert word is Verdict.INCONCLUSIVE
     assert not [f for f in findings.values() if f.status is Status.NOT_MET]
     assert any("completes handshakes for everybody" in sentence for sentence in because)
-    spoke = port("tcp/8080", service="http", said={"http.server": "IST OIS"})
+    spoke = port("tcp/8080", service="http", device=FAMILY, said={"http.server": "IST OIS"})
     word, _, _ = judge(host(*ports(spoke, tcp="open"), device=SERVER, path=path))
     assert word is Verdict.NO_GO  # words cannot come from a middlebox that only shakes hands
 

@@ -75,8 +75,7 @@ class Look:
         port = self.ports.get(ADMIN)
         if port is None or port.state is not PortState.OPEN or port.service not in WEB:
             return None
-        ois = port.said.get("http.server", "").startswith("IST OIS")
-        return port if ois or class_of(port) in ALLWORX else None
+        return port if class_of(port) in ALLWORX else None
 
     def lan_services(self) -> tuple[Port, ...]:
         """Ports that answer with what belongs on a local network, from no foreign device that we know."""

@@ -14,8 +14,10 @@ import struct
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from exposure_scan.conversation import Event, endpoint_text
@@ -34,7 +36,8 @@ _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
 _TIMESPEC = struct.Struct("=qq")
 _OUTGOING = 4  # linux/if_packet.h PACKET_OUTGOING
 _IPV4, _IPV6 = 0x0800, 0x86DD
-_TCP, _UDP = 6, 17
+_TCP, _UDP, _FRAGMENT = 6, 17, 44  # IPv6 says 44 itself; of IPv4 all fragments but the first are meant
+_ICMP = MappingProxyType({1: (3, 11, 12), 58: (1, 2, 3, 4)})  # protocol: the types that are errors
 
 
 class Capture:
@@ -47,7 +50,7 @@ class Capture:
         self.truncated = False  # more came than is kept
         self._gate = gate
         self._sock = sock
-        self._addresses = {target.address.packed: target.address for target in targets}
+        self._addresses = {target.address for target in targets}
         self._records: list[bytes] = []
         self._size = len(_HEADER)
         self._interfaces: dict[str, bool] = {}
@@ -105,36 +108,52 @@ class Capture:
         self._records.append(record)
         self._size += len(record)
 
-    def _wanted(self, packet: bytes) -> bool:
-        """To or from a target, in a flow of ours; ICMP errors that quote such a packet count too."""
-        parsed = _parse(packet)
-        if parsed is None:
+    def _wanted(self, raw: bytes) -> bool:
+        """In a flow of ours, an error about one, or an echo or a fragment (which tell no flow) of a target."""
+        packet = _parse(raw)
+        if packet is None:
             return False
-        source, destination, protocol, body = parsed
-        inward, outward = self._addresses.get(source), self._addresses.get(destination)
-        if protocol in (_TCP, _UDP) and len(body) >= 4:
-            near, far = struct.unpack_from("!HH", body)
-            return (outward is not None and self._gate.is_ours(protocol, near, outward, far)) or (
-                inward is not None and self._gate.is_ours(protocol, far, inward, near)
-            )
-        if inward is not None or outward is not None:
-            return True  # echo, and fragments, which carry no ports
-        return protocol in (1, 58) and self._wanted_quote(body)
+        if (quoted := packet.quoted) is not None:
+            return quoted.destination in self._addresses and self._in_a_flow(quoted)
+        return self._in_a_flow(packet)
 
-    def _wanted_quote(self, message: bytes) -> bool:
-        """A router's ICMP error: the packet that it quotes starts after eight bytes."""
-        quoted = _parse(message[8:]) if len(message) > 8 and message[0] in (1, 2, 3, 4, 11, 12) else None
-        return quoted is not None and quoted[1] in self._addresses
+    def _in_a_flow(self, packet: _Packet) -> bool:
+        if packet.protocol in (*_ICMP, _FRAGMENT):
+            return bool(self._addresses & {packet.source, packet.destination})
+        if packet.protocol not in (_TCP, _UDP) or len(packet.body) < 4:
+            return False
+        near, far = struct.unpack_from("!HH", packet.body)
+        return (
+            packet.destination in self._addresses and self._gate.is_ours(packet.protocol, near, packet.destination, far)
+        ) or (packet.source in self._addresses and self._gate.is_ours(packet.protocol, far, packet.source, near))
 
 
-def _parse(packet: bytes) -> tuple[bytes, bytes, int, bytes] | None:
-    """Source, destination, protocol and what follows the IP header; a fragment has protocol 44."""
-    if len(packet) >= 20 and packet[0] >> 4 == 4:
-        fragment = struct.unpack_from("!H", packet, 6)[0] & 0x1FFF
-        protocol = 44 if fragment else packet[9]
-        return packet[12:16], packet[16:20], protocol, packet[(packet[0] & 0x0F) * 4 :]
-    if len(packet) >= 40 and packet[0] >> 4 == 6:
-        return packet[8:24], packet[24:40], packet[6], packet[40:]
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    """What matters of an IP packet; `body` follows the IP header."""
+
+    source: Address
+    destination: Address
+    protocol: int
+    body: bytes
+
+    @property
+    def quoted(self) -> _Packet | None:
+        """The packet that an ICMP error quotes; None for any other."""
+        errors = _ICMP.get(self.protocol, ())
+        return _parse(self.body[8:]) if len(self.body) > 8 and self.body[0] in errors else None
+
+
+def _parse(raw: bytes) -> _Packet | None:
+    """Read an IP packet, without the padding of short Ethernet frames; None if it is none."""
+    if len(raw) >= 20 and raw[0] >> 4 == 4:
+        start, length, fragment = (raw[0] & 0x0F) * 4, *struct.unpack_from("!H2xH", raw, 2)
+        protocol = _FRAGMENT if fragment & 0x1FFF else raw[9]
+        end = length or len(raw)  # 0 where the network card cuts the segments
+        return _Packet(IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), protocol, raw[max(20, start) : end])
+    if len(raw) >= 40 and raw[0] >> 4 == 6:
+        end = 40 + (struct.unpack_from("!H", raw, 4)[0] or len(raw))
+        return _Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), raw[6], raw[40:end])
     return None
 
 
@@ -181,36 +200,34 @@ def read_events(
     return flow.events
 
 
-def _packets(path: Path) -> Iterator[tuple[float, Any]]:
-    """Time in seconds and IP layer of each packet that has one."""
+def _packets(path: Path) -> Iterator[tuple[float, _Packet]]:
+    """Time in seconds and content of each packet that is one of IP."""
     from scapy.error import Scapy_Exception
     from scapy.layers.inet import IP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import CookedLinux, Ether
     from scapy.utils import RawPcapReader
 
-    first_layers = {1: Ether, 113: CookedLinux}
-    try:
-        reader = RawPcapReader(str(path))
-    except Scapy_Exception as error:
-        raise ValueError(f"{path} is no capture: {error}") from None
-    with reader:
-        for data, meta in reader:
-            linktype = getattr(meta, "linktype", None) or getattr(reader, "linktype", 101)
-            if linktype in first_layers:
-                layers = first_layers[linktype](data)
-                packet = layers.getlayer(IP) or layers.getlayer(IPv6)
-            elif data:
-                packet = (IPv6 if data[0] >> 4 == 6 else IP)(data)
-            else:
-                packet = None
-            if packet is not None:
-                yield _stamp(meta), packet
+    first_layers = {1: (Ether, 14), 113: (CookedLinux, 16)}
+    with open(path, "rb") as file:
+        try:
+            for data, meta in (reader := RawPcapReader(file)):
+                linktype = getattr(meta, "linktype", None) or getattr(reader, "linktype", 101)
+                if linktype in first_layers:
+                    first, header = first_layers[linktype]
+                    layers = first(data) if len(data) >= header else None
+                    layer = layers and (layers.getlayer(IP) or layers.getlayer(IPv6))
+                    data = layer.original if layer else b""
+                packet = _parse(data)
+                if packet is not None:
+                    yield _stamp(meta, getattr(reader, "nano", False)), packet
+        except (Scapy_Exception, struct.error) as error:
+            raise ValueError(f"{path} is no capture: {error}") from None
 
 
-def _stamp(meta: Any) -> float:
+def _stamp(meta: Any, nano: bool) -> float:
     if hasattr(meta, "sec"):
-        return float(meta.sec) + float(meta.usec) / 1e6
+        return float(meta.sec) + float(meta.usec) / (1e9 if nano else 1e6)
     ticks = (int(meta.tshigh or 0) << 32) + int(meta.tslow or 0)  # pcapng
     return ticks / float(meta.tsresol or 1_000_000)
 
@@ -225,7 +242,7 @@ class _Flow:
         self._zero: float | None = None
         self._at = 0.0
 
-    def see(self, at: float, packet: Any) -> None:
+    def see(self, at: float, packet: _Packet) -> None:
         raise NotImplementedError
 
     def _mark(self, at: float) -> None:
@@ -242,59 +259,56 @@ class _Flow:
             return True
         return False if (destination, source) == self._ends else None
 
-    def _note_icmp(self, at: float, packet: Any, protocol: int) -> bool:
-        """Note an ICMP error that quotes a packet of ours; whether it says that it did not arrive."""
-        message = _body(packet)
-        if len(message) < 8 + 20 or message[0] not in ((3, 11, 12) if packet.version == 4 else (1, 2, 3, 4)):
-            return False
-        quoted = _parse(message[8:])
-        if quoted is None or quoted[2] != protocol or len(quoted[3]) < 4:
-            return False
-        source, destination, _, body = quoted
-        near, far = struct.unpack_from("!HH", body)
-        if self._outward((_from_bytes(source), near), (_from_bytes(destination), far)) is not True:
-            return False
+    def _note_error(self, at: float, packet: _Packet, protocol: int) -> IcmpError | None:
+        """Note an ICMP error that quotes a packet of ours; it comes back if it says that this did not arrive."""
+        quoted = packet.quoted
+        if quoted is None or quoted.protocol != protocol or len(quoted.body) < 4:
+            return None
+        near, far = struct.unpack_from("!HH", quoted.body)
+        if self._outward((quoted.source, near), (quoted.destination, far)) is not True:
+            return None
         self._mark(at)
-        error = IcmpError(message[0], message[1], _address((packet.src, 0)))
+        error = IcmpError(packet.body[0], packet.body[1], packet.source)
         self._note("icmp", detail=error.detail)
-        return error.refuses
+        return error if error.refuses else None
 
 
 class _Datagrams(_Flow):
-    def see(self, at: float, packet: Any) -> None:
-        body = _body(packet)
-        if _protocol(packet) in (1, 58):
-            if self._note_icmp(at, packet, _UDP):
+    def see(self, at: float, packet: _Packet) -> None:
+        if packet.protocol in _ICMP:
+            if self._note_error(at, packet, _UDP) is not None:
                 self._note("reset")
             return
-        if _protocol(packet) != _UDP or len(body) < 8:
+        if packet.protocol != _UDP or len(packet.body) < 8:
             return
-        near, far, length = struct.unpack_from("!HHH", body)
-        outward = self._outward((_address((packet.src, 0)), near), (_address((packet.dst, 0)), far))
+        near, far, length = struct.unpack_from("!HHH", packet.body)
+        outward = self._outward((packet.source, near), (packet.destination, far))
         if outward is None:
             return
         self._mark(at)
         if not self.events:
             self._note("connected", detail=self._connected)
-        self._note("sent" if outward else "received", body[8 : max(8, length)])
+        self._note("sent" if outward else "received", packet.body[8 : max(8, length)])
 
 
 class _Echoes(_Flow):
-    def see(self, at: float, packet: Any) -> None:
-        message = _body(packet)
-        if _protocol(packet) not in (1, 58) or len(message) < 8:
+    def see(self, at: float, packet: _Packet) -> None:
+        message = packet.body
+        if packet.protocol not in _ICMP or len(message) < 8:
             return
         ours, peers = self._ends[0][0], self._ends[1][0]
-        source, destination = _address((packet.src, 0)), _address((packet.dst, 0))
-        if message[0] in (8, 128) and (source, destination) == (ours, peers):
+        ends = packet.source, packet.destination
+        if message[0] in (8, 128) and ends == (ours, peers):
             outward = True
-        elif message[0] in (0, 129) and (source, destination) == (peers, ours):
+        elif message[0] in (0, 129) and ends == (peers, ours):
             outward = False
         else:
             return
         self._mark(at)
         if not self.events:
             self._note("connected", detail=self._connected)
+        if outward and message[0] == 128:  # we send it without a checksum, and the kernel fills it in
+            message = message[:2] + b"\0\0" + message[4:]
         self._note("sent" if outward else "received", message)
 
 
@@ -308,19 +322,17 @@ class _Stream(_Flow):
         self._open = False
         self._ended = False
 
-    def see(self, at: float, packet: Any) -> None:
-        body = _body(packet)
-        if _protocol(packet) in (1, 58):
-            if self._note_icmp(at, packet, _TCP) and not self._open and not self._ended:
-                self._end(
-                    "not-connected",
-                    IcmpError(_body(packet)[0], _body(packet)[1], _address((packet.src, 0))).reason,
-                )
+    def see(self, at: float, packet: _Packet) -> None:
+        if packet.protocol in _ICMP:
+            error = self._note_error(at, packet, _TCP)
+            if error is not None and not self._open and not self._ended:
+                self._end("not-connected", error.reason)
             return
-        if _protocol(packet) != _TCP or len(body) < 20:
+        body = packet.body
+        if packet.protocol != _TCP or len(body) < 20:
             return
         near, far, sequence = struct.unpack_from("!HHI", body)
-        outward = self._outward((_address((packet.src, 0)), near), (_address((packet.dst, 0)), far))
+        outward = self._outward((packet.source, near), (packet.destination, far))
         if outward is None:
             return
         self._mark(at)
@@ -373,22 +385,5 @@ class _Stream(_Flow):
 _FLOWS: dict[str, type[_Flow]] = {"tcp": _Stream, "udp": _Datagrams, "icmp": _Echoes}
 
 
-def _protocol(packet: Any) -> int:
-    return int(packet.proto if packet.version == 4 else packet.nh)
-
-
-def _body(packet: Any) -> bytes:
-    """What follows the IP header, without the padding of short Ethernet frames."""
-    raw: bytes = packet.original or bytes(packet)
-    if packet.version == 4:
-        end = int(packet.len) or len(raw)  # 0 where the network card cuts the segments
-        return raw[int(packet.ihl) * 4 : end]
-    return raw[40 : 40 + int(packet.plen)] if packet.plen else raw[40:]
-
-
 def _address(endpoint: tuple[str, int]) -> Address:
     return IPv6Address(endpoint[0]) if ":" in endpoint[0] else IPv4Address(endpoint[0])
-
-
-def _from_bytes(packed: bytes) -> Address:
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)

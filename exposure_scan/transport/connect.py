@@ -24,6 +24,7 @@ SETTLED = 1.0  # seconds after which the third SYN has gone: then a path that is
 
 _TCP_INFO_SIZE = 104  # linux/tcp.h, struct tcp_info up to tcpi_total_retrans
 _RTT_AT, _RETRANSMITS_AT = 68, 100
+_TORN_DOWN = frozenset({errno.ECONNRESET, errno.EPIPE})  # told only of a connection that stood (tcp_reset)
 _RANKS = (PortState.OPEN, PortState.CLOSED, PortState.UNMEASURED, PortState.FILTERED)
 
 
@@ -90,6 +91,8 @@ class Attempt:
                 measured = _info(sock, _RTT_AT) / 1000  # the kernel's, in microseconds
                 self._learn(measured)
                 return Answer(PortState.OPEN, SYN_ACK, host, measured or (None if repeated else rtt))
+            if code in _TORN_DOWN:
+                return Answer(PortState.OPEN, SYN_ACK, host, None if repeated else rtt)
             if code == errno.ETIMEDOUT:
                 break
             refused = self._judged(sock)
@@ -141,18 +144,23 @@ async def first_connect(journal: Journal, port: int) -> tuple[Answer, int, socke
     winner: Attempt | None = None
     answers: list[Answer] = []
     try:
-        for finished in asyncio.as_completed(tasks):
-            answer = await finished
-            answers.append(answer)
-            if answer.state is PortState.OPEN:
-                winner = first if first.answer is answer else second
-            # A router's "unreachable" may pass with the next packet; a host's own word stands.
-            if answer.state is not PortState.FILTERED:
-                break
+        try:
+            for finished in asyncio.as_completed(tasks):
+                answer = await finished
+                answers.append(answer)
+                if answer.state is PortState.OPEN:
+                    winner = first if first.answer is answer else second
+                # A router's "unreachable" may pass with the next packet; a host's own word stands.
+                if answer.state is not PortState.FILTERED:
+                    break
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException:
+        winner = None  # cancelled: nobody is left to close what stands
+        raise
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         for attempt in (first, second):
             if attempt is not winner:
                 attempt.close()

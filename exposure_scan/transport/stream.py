@@ -63,7 +63,8 @@ class Stream:
         listen_for_errors(self._sock, on=False)  # a stray ICMP error must not end a connection that stands
         try:
             local, peer = endpoint(self._sock.getsockname()), endpoint(self._sock.getpeername())
-        except OSError:  # connected, and torn down at once
+        except OSError:  # connected, and torn down at once; the socket tells that only once
+            self._broken = End.RESET
             local = endpoint(self._sock.getsockname())
             peer = (str(self._journal.target.address), self._port)
         self._journal.note("connected", detail=f"{endpoint_text(local)} {endpoint_text(peer)}")
@@ -169,7 +170,7 @@ class Stream:
             except OSError:
                 return b"", End.RESET
             else:
-                return (data, None) if data else (b"", End.CLOSED)
+                return (data, None) if data else (b"", self._broken or End.CLOSED)
 
     async def _flush(self, sock: socket.socket, tunnel: Tunnel) -> bool:
         data = tunnel.outgoing()
