@@ -4,8 +4,6 @@ Real devices are copied only as far as their words are known. Each text below is
 literal parts stand in a signature of nmap's nmap-service-probes at commit db4aefddf; F1 to F5 are the
 numbers of the facts page) or *synthetic* (made up here, because no source shows what a real device says).
 Nothing synthetic may become a fingerprint.
-
-``python -m exposure_scan.lab.devices`` serves them until its standard input closes.
 """
 
 from __future__ import annotations
@@ -167,7 +165,7 @@ def running() -> Iterator[None]:
     Raises:
         OSError: they did not come up; outside the private network their addresses do not exist.
     """
-    command = [sys.executable, "-m", "exposure_scan.lab.devices"]
+    command = [sys.executable, "-m", "exposure_scan.lab.services"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None
@@ -181,9 +179,3 @@ def running() -> Iterator[None]:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-if __name__ == "__main__":
-    from .services import serve_until_closed
-
-    raise SystemExit(serve_until_closed())

@@ -96,7 +96,9 @@ def add_address(address: str, device: str = "lo") -> None:
 
 
 def add_route(network: IPv4Network | IPv6Network, device: str = "lo") -> None:
-    """Lead a network into the device. On loopback, what nobody owns there is dead silent.
+    """Lead a network into the device.
+
+    On loopback, what nobody owns there is dead silent; in IPv6 the kernel says net-unreachable instead.
 
     Raises:
         OSError: the kernel refuses, or has no IPv6.

@@ -2,6 +2,8 @@
 
 What is said stands in `answers` and `devices`; here are reading with bounds, TLS, and the process that
 the lab runs in. Nothing is logged, and a peer that talks nonsense only ends its own conversation.
+
+``python -m exposure_scan.lab.services`` serves the devices until its standard input closes.
 """
 
 from __future__ import annotations
@@ -255,3 +257,7 @@ async def _serve_until_closed() -> None:
         os.write(1, b"ready\n")
         Thread(target=watch, daemon=True).start()  # a pipe, a file or a terminal: only reading fits them all
         await closed.wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(serve_until_closed())

@@ -8,7 +8,6 @@ matters here, and lines without Ethernet (tunnels, PPP) need no invented header.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 import time
@@ -70,17 +69,6 @@ class Capture:
     def pcap(self) -> bytes:
         """The file's bytes."""
         return _HEADER + b"".join(self._records)
-
-    def write(self, path: Path) -> None:
-        """Write a pcap that only its owner can read (mode 0600).
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)
-            file.write(self.pcap())
 
     def _read(self) -> bool:
         """Read a batch; whether more may lie there."""
