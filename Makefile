@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests bench package-check schema pcaps clean help
+.PHONY: demo test lint check types tests bench matrix package-check schema pcaps clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -36,6 +36,9 @@ package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away fr
 
 bench: $(VENV)/ready ## How long one open and one silent host take, as ratios to a peer
 	@$(INSIDE) $(BIN)/python bench/bench.py
+
+matrix: $(VENV)/ready ## Every scenario with every fault of the line, what chance decides twenty times (needs /dev/net/tun)
+	@$(INSIDE) $(BIN)/python tests/fault_matrix.py --repeat 20
 
 schema: $(VENV)/ready ## Write docs/scan.schema.json anew from the types
 	@$(BIN)/python -c 'from exposure_scan.report import schema_json; print(schema_json(), end="")' > docs/scan.schema.json

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from .model import Echo, Evidence, PortState, Question, Step, Tls
+from .model import Echo, Evidence, PortState, Purpose, Question, Step, Tls
 
 # --- what a conversation may ask for -------------------------------------------------------------
 
@@ -140,6 +140,7 @@ class Caller:
 
     product: str  # "exposure-scan/0.1.0"
     contact: str  # mail address or sentence; ASCII, no line breaks
+    secret: bytes = field(default=b"", repr=False)  # the key of the vantage check; never said, only proved
 
     @property
     def agent(self) -> str:
@@ -151,7 +152,7 @@ class Caller:
 
 What: TypeAlias = Literal[
     "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
-    "secured", "not-secured", "icmp",
+    "secured", "not-secured", "icmp", "elsewhere",
 ]  # fmt: skip
 
 
@@ -183,8 +184,15 @@ class Exchange:
     at: datetime
     events: tuple[Event, ...]
 
-    def evidence(self, id_: str, address: str, token: str) -> Evidence:
-        """The record in its JSON form."""
+    def evidence(
+        self,
+        id_: str,
+        address: str,
+        token: str,
+        purpose: Purpose = "ask",
+        syn_ack: tuple[int, int] | None = None,
+    ) -> Evidence:
+        """The record in its JSON form. `syn_ack` is time to live and window of the peer's, where they were seen."""
         ours = ("sent",)
         return Evidence(
             id=id_,
@@ -193,7 +201,15 @@ class Exchange:
             address=address,
             port=self.question.port,
             probe=self.question.probe,
+            purpose=purpose,
             token=token,
+            state=self.state,
+            reason=self.reason,
+            by=self.by,
+            tries=self.tries,
+            rtt_ms=None if self.rtt_ms is None else round(self.rtt_ms, 3),
+            ttl=syn_ack[0] if syn_ack else None,
+            window=syn_ack[1] if syn_ack else None,
             sent=escape(b"".join(event.data for event in self.events if event.what in ours)),
             received=escape(b"".join(event.data for event in self.events if event.what not in ours)),
             steps=tuple(
@@ -235,7 +251,7 @@ def replay(conversation: Conversation, events: Iterable[Event], *, datagrams: bo
     Raises:
         ReplayError: the conversation sends other bytes than the record shows.
     """
-    record = _Record([event for event in events if event.what != "icmp"], datagrams)
+    record = _Record([event for event in events if event.what not in ("icmp", "elsewhere")], datagrams)
     try:
         request = next(conversation)
         while True:

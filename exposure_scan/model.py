@@ -8,7 +8,7 @@ module imports nothing of ours, so any room may import it. `Scan` is the JSON do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, TypeAlias
@@ -107,6 +107,12 @@ class Presence(Frozen):
     by: str
     on: datetime  # aware
     how: str | None = None
+    until: datetime | None = None  # aware; None means 24 hours from `on`
+
+    @property
+    def ends(self) -> datetime:
+        """When the word is too old to count."""
+        return self.until or self.on + timedelta(hours=24)
 
 
 class Declaration(Frozen):
@@ -126,11 +132,18 @@ class Waiver(Frozen):
 
 
 class Vantage(Frozen):
-    """From where the scan looked."""
+    """From where the scan looked, and what the check of that network found (`vantage check`).
+
+    A port in `blind` cannot be reached from there at all, one in `forged` is answered there by
+    somebody else than the host that was asked; both as ``tcp/25``.
+    """
 
     name: str
     checked: bool = False
     outside: bool = True  # False for --internal scans: no outside view
+    on: datetime | None = None  # when it was checked; aware
+    blind: tuple[str, ...] = ()
+    forged: tuple[str, ...] = ()
 
 
 class Site(Frozen):
@@ -171,6 +184,7 @@ class Question:
     port: int  # 0 for icmp
     probe: str  # name of a conversation in `protocols`
     why: str = ""
+    ttl: int | None = None  # hops that its packets live for; None is the system's default
 
     def __str__(self) -> str:
         return f"{self.transport}/{self.port}" if self.port else self.transport
@@ -223,6 +237,7 @@ class Port(Frozen):
     port: int
     state: PortState
     reason: str  # syn-ack, rst, icmp-port-unreachable, icmp-admin-prohibited, no-response, udp-reply, ...
+    confidence: float | None = Field(default=None, ge=0, le=1)  # that an answer was not merely lost; None: unmeasured
     by: str | None = None  # the address that said so: the host itself, or a router on the way
     tries: int = 0
     rtt_ms: float | None = None
@@ -249,11 +264,44 @@ class Alive(Frozen):
     evidence: tuple[str, ...] = ()
 
 
+class RouterError(Frozen):
+    """ICMP errors of one kind that a router on the way sent about our packets."""
+
+    by: str
+    type: int
+    code: int
+    reason: str  # as a port's: icmp-host-unreachable, ...
+    times: int
+
+
+class Hop(Frozen):
+    """A router on the way, found by packets that live for `ttl` hops only."""
+
+    ttl: int
+    address: str
+    reason: str  # icmp-time-exceeded, or what it said of the host: icmp-host-unreachable, ...
+    evidence: tuple[str, ...] = ()
+
+
+class Dark(Frozen):
+    """A port that answered at first and was silent when it was asked again at the end."""
+
+    port: str  # "tcp/25", or "icmp" for ping
+    answered: datetime
+    silent: datetime
+    evidence: tuple[str, ...] = ()
+
+
 class Path(Frozen):
     """What the way to the host did to the packets."""
 
-    loss: float | None = None
+    loss: float | None = None  # share of tries that came to nothing, both ways together
+    samples: int = 0  # tries that `loss` was measured on
     middlebox: str | None = None
+    blurred: tuple[str, ...] = ()  # ports whose open handshake the middlebox may have made
+    errors: tuple[RouterError, ...] = ()
+    last_hop: Hop | None = None  # of a silent host
+    dark: Dark | None = None
 
 
 class Host(Frozen):
@@ -268,6 +316,10 @@ class Host(Frozen):
     also: tuple[Device, ...] = ()
     ports: tuple[Port, ...] = ()
     path: Path = Path()
+
+
+Purpose: TypeAlias = Literal["ask", "again", "loss", "still-there", "path"]
+"""Why a question was asked: first, again because tries were too few, to measure loss, at the end, or for the way."""
 
 
 class Step(Frozen):
@@ -286,6 +338,7 @@ class Step(Frozen):
         "secured",
         "not-secured",
         "icmp",
+        "elsewhere",
     ]
     size: int = 0
     detail: str = ""
@@ -304,7 +357,15 @@ class Evidence(Frozen):
     address: str
     port: int
     probe: str
+    purpose: Purpose = "ask"
     token: str  # seeds the unique words (branch, Call-ID, nonce) so that the conversation can be repeated
+    state: str  # what it showed: a port's state, or ping's
+    reason: str
+    by: str | None = None
+    tries: int = 0
+    rtt_ms: float | None = None
+    ttl: int | None = None  # of the SYN-ACK, where the rights allow a capture
+    window: int | None = None
     sent: str
     received: str
     steps: tuple[Step, ...]
@@ -320,6 +381,7 @@ class Finding(Frozen):
     title: str
     because: str
     remedy: str
+    confidence: float | None = Field(default=None, ge=0, le=1)  # None where it rests on nobody's measurement
     evidence: tuple[str, ...] = ()
     waived: Waiver | None = None
 
@@ -359,6 +421,7 @@ class Scan(Frozen):
     declarations: Declarations
     evidence: tuple[Evidence, ...]
     capture: Literal["wire", "none"] = "none"
+    lag_ms: float = 0.0  # how late the scanner itself was at worst
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 

@@ -33,6 +33,11 @@ CANARY: Question = next(question for question, canary in _rows() if canary)
 """The TCP port that nobody serves. Where it is open, something on the way accepts everything."""
 
 
+def default_ports() -> tuple[str, ...]:
+    """Every port of the default plan, as ``tcp/25``: what the other end of a vantage check has to serve."""
+    return tuple(dict.fromkeys(str(question) for question, _ in _rows() if question.transport != "icmp"))
+
+
 def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "default") -> tuple[Question, ...]:
     """What to ask this target, the most telling first, no port twice.
 

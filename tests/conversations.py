@@ -5,8 +5,10 @@ Every talk that is held here is recorded, and repeated from its record: what com
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from exposure_scan.conversation import (
     Caller,
@@ -52,11 +54,11 @@ class Moment:
 class Talk:
     """How a conversation went."""
 
-    observation: Observation = field(default_factory=Observation)
-    sent: list[bytes] = field(default_factory=list)
+    observation: Observation = dataclasses.field(default_factory=Observation)
+    sent: list[bytes] = dataclasses.field(default_factory=list)
     connections: int = 0
     waited: float = 0.0  # seconds that a silent peer costs
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = dataclasses.field(default_factory=list)
 
 
 def silent(_: Moment) -> Sequence[Said]:
@@ -94,7 +96,8 @@ def hold(
 
 
 DATAGRAMS = {
-    "sip-udp", "dns", "tftp", "ntp", "snmp", "ike", "ike-nat-t", "l2tp", "empty", "echo", "echo6",
+    "sip-udp", "sip-udp-patient", "dns", "tftp", "ntp", "snmp", "ike", "ike-nat-t", "l2tp", "empty", "hop",
+    "vantage-udp", "echo", "echo6",
 }  # fmt: skip
 
 
@@ -132,7 +135,7 @@ class _Driver:
         if isinstance(request, StartTls):
             return self.start_tls(request)
         assert request.limit > 0
-        assert 0 < request.seconds <= 5
+        assert 0 < request.seconds <= 6
         return self.receive(request)
 
     def connect(self) -> Reply:
@@ -196,3 +199,35 @@ class _Driver:
 def crumbs(data: bytes) -> list[Said]:
     """The same bytes, one at a time."""
     return [data[n : n + 1] for n in range(len(data))]
+
+
+# --- SIP, whose answers are made of the request ---------------------------------------------------
+
+
+def field(message: bytes, name: str) -> str:
+    """The value of a field of one of our requests."""
+    found = re.search(rf"^{name}: ([^\r]*)\r$".encode(), message, re.MULTILINE)
+    assert found is not None, name
+    return found[1].decode()
+
+
+def reply(
+    request: bytes,
+    status: str = "200 OK",
+    *,
+    via: str = "",
+    more: str = "",
+    names: tuple[str, str] = ("Via", "Call-ID"),
+) -> bytes:
+    """A synthetic answer that returns what RFC 3261, section 8.2.6, says must be returned."""
+    return (
+        f"SIP/2.0 {status}\r\n{names[0]}: {field(request, 'Via').replace(';rport', ';rport=40000')}{via}\r\n"
+        f"{names[1]}: {field(request, 'Call-ID')}\r\n"
+        f"From: {field(request, 'From')}\r\nTo: {field(request, 'To')};tag=lab\r\nCSeq: 1 OPTIONS\r\n"
+        f"{more}Content-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def phone(*make: Callable[[bytes], Said]) -> Callable[[Moment], Sequence[Said]]:
+    """Says all of `make` to each OPTIONS, and nothing else."""
+    return lambda moment: [m(moment.words) for m in make] if moment.words.startswith(b"OPTIONS ") else []

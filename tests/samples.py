@@ -8,6 +8,7 @@ from typing import Literal
 from exposure_scan.model import (
     Alive,
     Authorization,
+    Dark,
     Declaration,
     Declarations,
     Device,
@@ -15,11 +16,13 @@ from exposure_scan.model import (
     Echo,
     Evidence,
     Finding,
+    Hop,
     Host,
     Path,
     Port,
     PortState,
     Presence,
+    RouterError,
     Scan,
     Scanner,
     Severity,
@@ -167,7 +170,7 @@ def scan(hosts: tuple[Host, ...], found: list[Finding], verdict: Verdict, *becau
         "finished": AT + timedelta(seconds=12),
         "site": Site(name="sample site", targets=tuple(one.address for one in hosts)),
         "authorization": Authorization(by="the sample's owner", reference="sample order 1"),
-        "vantage": Vantage(name="sample vantage", checked=True),
+        "vantage": Vantage(name="sample vantage", checked=True, on=AT - timedelta(days=2)),
         "verdict": verdict,
         "because": because,
         "hosts": hosts,
@@ -182,6 +185,11 @@ def scan(hosts: tuple[Host, ...], found: list[Finding], verdict: Verdict, *becau
                 port=5060,
                 probe="sip",
                 token="00",
+                state="open",
+                reason="udp-reply",
+                by=hosts[0].address,
+                tries=1,
+                rtt_ms=9.5,
                 sent="OPTIONS",
                 received="SIP/2.0 200 OK",
                 steps=(Step(ms=0, what="sent", size=7), Step(ms=9.5, what="received", size=14)),
@@ -237,7 +245,7 @@ def exposed_server() -> Scan:
         alive=Alive(proven=True, by="udp/5060 answered"),
         echo=Echo.REPLIED,
         device=server,
-        path=Path(loss=0.02),
+        path=Path(loss=0.02, samples=60),
     )
     site = Site(
         name="exposed-server",
@@ -258,13 +266,17 @@ def exposed_server() -> Scan:
 
 
 def silent_site() -> Scan:
-    """Nothing answers, and nobody vouched for the address: inconclusive."""
+    """Nothing answers but a router on the way, and nobody vouched for the address: inconclusive."""
     address = "198.51.100.44"
+    way = Path(
+        errors=(RouterError(by="198.51.100.1", type=3, code=1, reason="icmp-host-unreachable", times=4),),
+        last_hop=Hop(ttl=7, address="198.51.100.1", reason="icmp-host-unreachable", evidence=("e40",)),
+    )
     statuses = {id_: Status.CANNOT_TELL for id_, _, _, known, _ in ROWS if known == "observed"}
     silence = "Nothing at this address has answered, so silence proves nothing."
     found = findings(address, statuses, dict.fromkeys(statuses, silence))
     because = f"Nothing at {address} has answered: the line may be down or the address wrong."
-    return scan((host(address),), found, Verdict.INCONCLUSIVE, because, silence)
+    return scan((host(address, path=way),), found, Verdict.INCONCLUSIVE, because, silence)
 
 
 def silent_with_presence() -> Scan:
@@ -311,7 +323,15 @@ def hostile(length: int = 1_000_000) -> Scan:
         names=(HOSTILE, long),
         alive=Alive(proven=True, by=HOSTILE),
         device=bad,
-        path=Path(middlebox=HOSTILE),
+        path=Path(
+            loss=0.5,
+            samples=8,
+            middlebox=HOSTILE,
+            blurred=(HOSTILE, "tcp/80"),
+            errors=(RouterError(by=HOSTILE, type=3, code=1, reason=HOSTILE, times=2),),
+            last_hop=Hop(ttl=4, address=HOSTILE, reason=long),
+            dark=Dark(port=HOSTILE, answered=AT, silent=AT),
+        ),
     )
     statuses = {"sip.not-reachable": Status.NOT_MET}
     told = {id_: f"It said {HOSTILE}" for id_, *_ in ROWS} | {"sip.not-reachable": f"It said {long}"}
@@ -331,7 +351,7 @@ def hostile(length: int = 1_000_000) -> Scan:
         site=site,
         partner=dict.fromkeys(("name", "contact", "phone", "mail"), HOSTILE),
         authorization=Authorization(by=HOSTILE, reference=HOSTILE, role=HOSTILE),
-        vantage=Vantage(name=HOSTILE),
+        vantage=Vantage(name=HOSTILE, blind=(HOSTILE, long), forged=(HOSTILE,)),
         id=HOSTILE,
         scanner=Scanner(name=HOSTILE, version=HOSTILE),
     )

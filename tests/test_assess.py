@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exposure_scan.assess import assess_host, declarations, practices, verdict
 from exposure_scan.model import (
     Alive,
+    Dark,
     Declaration,
     Declarations,
     Device,
@@ -77,7 +78,7 @@ def judge(
 ) -> tuple[Verdict, tuple[str, ...], dict[str, Finding]]:
     """Verdict, reasons, and the findings of the last host by practice."""
     found = [assess_host(one, site(**operator), ON) for one in hosts]
-    word, because = verdict(hosts, [f for findings in found for f in findings], site(**operator), vantage)
+    word, because = verdict(hosts, [f for findings in found for f in findings], site(**operator), vantage, ON)
     return word, because, {finding.practice: finding for finding in found[-1]}
 
 
@@ -170,7 +171,7 @@ def test_the_worst_host_decides() -> None:
     word, because, _ = judge(quiet, silent())
     assert word is Verdict.INCONCLUSIVE
     assert judge(quiet, quiet.model_copy(update={"address": "198.51.100.12"}))[0] is Verdict.GO
-    assert verdict((), (), site(), OUTSIDE) == (Verdict.INCONCLUSIVE, ("No address was scanned.",))
+    assert verdict((), (), site(), OUTSIDE, ON) == (Verdict.INCONCLUSIVE, ("No address was scanned.",))
 
 
 def test_a_view_from_inside_is_never_a_go() -> None:
@@ -257,7 +258,10 @@ def test_a_refusal_on_the_way_needs_no_repetition() -> None:
 
 
 def test_a_middlebox_that_accepts_everything_raises_no_alarm_and_gives_no_go() -> None:
-    path = Path(middlebox="the handshake is completed even on the canary")
+    path = Path(
+        middlebox="the handshake is completed even on the canary",
+        blurred=tuple(f"tcp/{number}" for number in (*TCP, CANARY)),
+    )
     seen = host(*ports(tcp="open"), device=SERVER, path=path)
     word, because, findings = judge(seen)
     assert word is Verdict.INCONCLUSIVE
@@ -405,3 +409,49 @@ def test_versions_are_compared_as_numbers() -> None:
     assert old[0] is Verdict.NO_GO
     assert "on the operator's record" in old[1][0]
     assert old[2]["software.supported"].severity is Severity.HIGH
+
+
+# --- what makes silence worthless -----------------------------------------------------------------
+
+
+def test_a_host_that_went_dark_is_never_a_go() -> None:
+    dark = Dark(port="tcp/443", answered=ON, silent=ON + timedelta(seconds=5), evidence=("e-dark",))
+    shut = host(*ports(tcp="filtered", udp="open|filtered"), device=SERVER)
+    assert judge(shut)[0] is Verdict.GO
+    word, because, findings = judge(shut.model_copy(update={"path": Path(dark=dark)}))
+    assert word is Verdict.INCONCLUSIVE
+    assert "tcp/443" in because[0]
+    assert "allow the scanner's address" in because[0]
+    assert findings["sip.not-reachable"].status is Status.CANNOT_TELL
+    assert findings["sip.not-reachable"].evidence[0] == "e-dark"
+
+
+def test_a_word_on_the_presence_ends_after_24_hours_or_when_it_says() -> None:
+    for until, hours, word in (
+        (None, 23, Verdict.GO),
+        (None, 24, Verdict.INCONCLUSIVE),
+        (ON + timedelta(hours=1), 2, Verdict.INCONCLUSIVE),
+        (ON + timedelta(hours=48), 47, Verdict.GO),
+    ):
+        said = Presence(
+            by="the installer", on=ON - timedelta(hours=hours), until=until and until - timedelta(hours=hours)
+        )
+        assert judge(silent(), device=DeviceClass.SERVER, present=said)[0] is word
+
+
+def test_a_finding_is_as_sure_as_its_least_sure_silence() -> None:
+    sure = iter((1.0, 0.9995, 0.9991, 1.0))
+    rows = [port(key, "filtered" if "tcp" in key else "open|filtered", confidence=next(sure)) for key in SIP_KEYS]
+    _, _, findings = judge(host(*ports(*rows), device=SERVER))
+    assert findings["sip.not-reachable"].confidence == 0.9991
+    _, _, findings = judge(exposed())
+    assert findings["sip.not-reachable"].confidence == 1.0
+    assert findings["password.admin"].confidence is None
+
+
+def test_a_silence_that_is_not_sure_enough_is_never_a_go() -> None:
+    unsure = port("tcp/8080", "filtered", confidence=0.99, tries=9)
+    assert judge(host(*ports(unsure), device=SERVER))[0] is Verdict.INCONCLUSIVE
+
+
+SIP_KEYS = ("udp/5060", "tcp/5060", "udp/5061", "tcp/5061")

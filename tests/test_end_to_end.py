@@ -7,13 +7,13 @@ import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from exposure_scan import assess, evidence, lab, scope, sweep
-from exposure_scan.model import DeviceClass, Echo, Port, PortState, Problem, Scan, Status, Verdict
+from exposure_scan.model import DeviceClass, Echo, Port, PortState, Problem, Scan, Status, Vantage, Verdict
 from exposure_scan.report import load_scan
 
 
@@ -248,3 +248,35 @@ def test_each_practice_is_judged_on_each_site(results: dict[str, sweep.Result]) 
     assert len(ids) == 24
     for result in results.values():
         assert sorted(finding.practice for finding in result.scan.findings) == sorted(ids)
+
+
+# --- blind spots of our own -----------------------------------------------------------------------
+
+
+def test_a_port_that_this_network_cannot_ask_holds_back_a_go(practice_site: None) -> None:
+    words: scope.Words = {"device": "server", "present": "practice technician (synthetic)"}
+    silent = scope.order_from_words(["198.51.100.40"], authorized_by="practice site", **words)
+    blind = Vantage(name="lab", checked=True, blind=("tcp/25",), forged=("tcp/143",))
+    scan = asyncio.run(sweep.scan_site(replace(silent, vantage=blind))).scan
+    assert scan.verdict is Verdict.INCONCLUSIVE
+    seen = ports(scan)
+    assert (seen["tcp/25"].state, seen["tcp/25"].reason) == (PortState.UNMEASURED, "vantage-blind")
+    assert (seen["tcp/143"].state, seen["tcp/143"].reason) == (PortState.UNMEASURED, "vantage-forged")
+    assert sweep.differences(scan, sweep.rederive(scan)) == []
+
+
+def test_a_silent_host_is_asked_for_its_way_and_an_answering_one_is_not(results: dict[str, sweep.Result]) -> None:
+    asked = {name: {proof.purpose for proof in result.scan.evidence} for name, result in results.items()}
+    assert "path" in asked["silent-site"]
+    assert "path" not in asked["exposed-server"]
+
+
+def test_the_presence_counts_for_a_day_only(practice_site: None) -> None:
+    confirmed = order("198.51.100.40", device="server", present="practice technician (synthetic)")
+    present = confirmed.site.present
+    assert present is not None
+    old = present.model_copy(update={"on": present.on - timedelta(hours=25)})
+    late = replace(confirmed, site=confirmed.site.model_copy(update={"present": old}))
+    scan = asyncio.run(sweep.scan_site(late)).scan
+    assert scan.verdict is Verdict.INCONCLUSIVE
+    assert "counted until" in scan.because[0]

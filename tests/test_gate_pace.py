@@ -13,7 +13,7 @@ from peers import CONNECT, HOST, SILENT, Clock, Make, admitted, anything, ask, r
 
 from exposure_scan.conversation import Receive, Send
 from exposure_scan.transport import Gate
-from exposure_scan.transport.gate import Bucket
+from exposure_scan.transport.pace import Bucket
 
 
 @pytest.fixture(scope="module", autouse=True)

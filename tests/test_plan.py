@@ -15,7 +15,8 @@ from exposure_scan.protocols import PROBES, conversation
 TCP = (21, 22, 23, 25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 1723, 3389, 5060, 5061, 8080, 8081, 8443)
 UDP = (53, 69, 123, 161, 500, 1701, 2088, 4500, 5060, 5061)
 CANARY = "tcp/4"
-DESIGN = {"icmp", CANARY, *(f"tcp/{port}" for port in TCP), *(f"udp/{port}" for port in UDP)}
+# tcp/2000 beside the design: only there a firewall's VoIP helper shows itself.
+DESIGN = {"icmp", CANARY, "tcp/2000", *(f"tcp/{port}" for port in TCP), *(f"udp/{port}" for port in UDP)}
 V4 = Target(ip_address("198.51.100.10"), (), Authorization(by="test"))
 V6 = Target(ip_address("2001:db8::10"), (), Authorization(by="test"))
 PLAIN = Site(name="Synthetic site", targets=("198.51.100.10",))

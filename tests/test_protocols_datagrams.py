@@ -151,6 +151,9 @@ def test_dns_asks_for_a_name_that_cannot_exist_and_sees_whether_recursion_is_off
     assert talk.observation.said == {"dns.rcode": "NXDOMAIN", "dns.ra": "1"}
     refused = hold("dns", peer(lambda request: dns_answer(request, rcode=5, ra=False)))
     assert refused.observation.said == {"dns.rcode": "REFUSED", "dns.ra": "0"}
+    flagged = hold("dns", peer(lambda request: dns_answer(request, rcode=5, ra=True)))
+    assert flagged.observation.said == {"dns.rcode": "REFUSED", "dns.ra": "0"}, "refused is not offered"
+    assert flagged.observation.banner == "DNS REFUSED, recursion not offered"
     bare = hold("dns", peer(lambda request: request[:2] + b"\x80\x05" + bytes(8)))
     assert bare.observation.said == {"dns.rcode": "REFUSED", "dns.ra": "0"}
 

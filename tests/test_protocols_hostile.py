@@ -65,6 +65,7 @@ def test_noise_is_never_a_service_that_was_spoken_to_the_letter(probe: str, nois
 HARMLESS = re.compile(
     rb"(?:EHLO exposure-scan\.invalid|STARTTLS|QUIT|x[1-3] (?:CAPABILITY|STARTTLS|LOGOUT)|CAPA|STLS)\r\n"
     rb"|GET / HTTP/1\.1\r\n(?:(?:Host|User-Agent|Accept|Connection|From): [^\r\n]*\r\n)*\r\n"
+    rb"|exposure-scan-vantage/1 hello tcp/25 [0-9a-f]{32} [0-9a-f]{64} *\n"
     rb"|OPTIONS sip:[^\r\n ]* SIP/2\.0\r\n(?:[A-Z][A-Za-z-]*: [^\r\n]*\r\n)*\r\n"
 )
 

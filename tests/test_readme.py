@@ -21,6 +21,22 @@ COMMANDS = ("scan", "demo", "report", "verify", "practices", "sites check", "fin
 EXITS = {"scan": 1}
 
 
+BOTH_ENDS = """
+set -eu
+printf 'synthetic key of the practice site' > vantage.key
+mkfifo told
+{serve} > told & served=$!
+exec 3< told
+read -r line <&3
+case "$line" in "Ready on "*) ;; *) exit 90 ;; esac
+code=0
+{check} || code=$?
+kill -INT $served
+wait $served || exit 91
+exit $code
+"""
+
+
 def examples() -> Iterator[tuple[str, str]]:
     """Each command of the README with the output shown below it."""
     for block in _BLOCK.findall(README.read_text("utf-8")):
@@ -86,3 +102,17 @@ def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path) -> No
     said = shell((beside if command == "scan" else "") + example, tmp_path)
     assert said.returncode == EXITS.get(command, 0), said.stderr
     assert said.stderr == ""
+
+
+def test_the_examples_of_the_vantage_check_run_against_each_other(tmp_path: Path) -> None:
+    """On all addresses of a private network of their own: the practice site has taken the ports of this one."""
+    ends = {}
+    for command in ("serve", "check"):
+        shown = shell(f"exposure-scan vantage {command} --help", tmp_path)
+        ends[command] = " ".join(shown.stdout.rpartition("Example:")[2].split())
+        assert ends[command].startswith("exposure-scan vantage ")
+    (tmp_path / "both.sh").write_text(BOTH_ENDS.format(**ends))
+    said = shell(f"XDG_STATE_HOME={tmp_path} python -m exposure_scan.lab.namespace -- bash both.sh", tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "ports can leave this network" in said.stdout
+    assert (tmp_path / "exposure-scan" / "vantage.json").is_file()

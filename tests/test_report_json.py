@@ -9,12 +9,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 import samples
+import samples_doubt
 
 from exposure_scan import report
 from exposure_scan.model import Problem, Scan
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "scan.schema.json"
-every_sample = pytest.mark.parametrize("sample", samples.ALL, ids=lambda sample: sample.__name__)
+every_sample = pytest.mark.parametrize("sample", [*samples.ALL, *samples_doubt.ALL], ids=lambda sample: sample.__name__)
 
 
 @every_sample

@@ -34,7 +34,9 @@ sender = "reports@partner.example"
 [[vantage]]
 name = "rented server"
 checked = 2026-11-20
-found = "port 25 leaves"
+blind = ["tcp/25", "udp/5060"]
+forged = ["8080", "tcp/80-81"]
+found = "the provider blocks mail"
 
 [[site]]
 name = "  Synthetic Dental  "
@@ -78,6 +80,14 @@ internal = true
 authorization = { by = "Synthetic baker" }
 """
 
+RENTED = Vantage(
+    name="rented server",
+    checked=True,
+    on=datetime(2026, 11, 20, tzinfo=UTC),
+    blind=("tcp/25", "udp/5060"),
+    forged=("tcp/8080", "tcp/80", "tcp/81"),
+)
+
 
 def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
     file = read(tmp_path, WHOLE)
@@ -96,7 +106,15 @@ def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
         "password_env": "MAIL_PASSWORD",
         "sender": "reports@partner.example",
     }
-    assert file.vantages == (VantageNote("rented server", date(2026, 11, 20), "port 25 leaves"),)
+    assert file.vantages == (
+        VantageNote(
+            "rented server",
+            date(2026, 11, 20),
+            "the provider blocks mail",
+            ("tcp/25", "udp/5060"),
+            ("tcp/8080", "tcp/80", "tcp/81"),
+        ),
+    )
     dental, bakery = file.orders
     assert dental == Order(
         site=Site(
@@ -132,11 +150,11 @@ def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
         burst=5,
         report_to=("owner@dental.example",),
         schedule="0 3 * * mon-fri",
-        vantage=Vantage(name="rented server", checked=False, outside=True),
+        vantage=RENTED,
     )
     assert (bakery.internal, bakery.fence, bakery.report_to, bakery.schedule) == (True, (), (), None)
     assert (bakery.packets_per_second, bakery.burst) == (100.0, 20)
-    assert bakery.vantage == Vantage(name="rented server", checked=False, outside=False), "no outside view"
+    assert bakery.vantage == RENTED.model_copy(update={"outside": False}), "no outside view"
     assert bakery.authorization.until is None
 
 
@@ -144,6 +162,36 @@ def test_the_vantage_is_named_only_as_far_as_the_file_says(tmp_path: Path) -> No
     assert only(tmp_path, HEAD + CONSENT).vantage == Vantage(name="unnamed vantage")
     two = '[[vantage]]\nname = "office"\n[[vantage]]\nname = "rented server"\n'
     assert only(tmp_path, two + HEAD + CONSENT).vantage == Vantage(name="one of office, rented server")
+
+
+def test_of_several_vantages_the_worst_is_taken(tmp_path: Path) -> None:
+    """Nobody knows which one a scan is made from."""
+    first = '[[vantage]]\nname = "office"\nchecked = 2026-11-20\nblind = ["tcp/25"]\n'
+    second = (
+        '[[vantage]]\nname = "rented server"\nchecked = 2026-11-02\nblind = ["tcp/25", "tcp/80"]\nforged = ["21"]\n'
+    )
+    both = only(tmp_path, first + second + HEAD + CONSENT).vantage
+    assert (both.checked, both.on) == (True, datetime(2026, 11, 2, tzinfo=UTC))
+    assert (both.blind, both.forged) == (("tcp/25", "tcp/80"), ("tcp/21",))
+    half = only(tmp_path, first + second.replace("checked = 2026-11-02\n", "") + HEAD + CONSENT).vantage
+    assert (half.checked, half.blind, half.forged) == (False, ("tcp/25", "tcp/80"), ("tcp/21",))
+
+
+@pytest.mark.parametrize(
+    ("until", "ends"),
+    [
+        ("", datetime(2026, 11, 24, 8, tzinfo=UTC)),
+        ("until = 2026-11-30", datetime(2026, 11, 30, 23, 59, 59, 999999, UTC)),
+        ("until = 2026-11-23T12:00:00Z", datetime(2026, 11, 23, 12, tzinfo=UTC)),
+    ],
+)
+def test_a_confirmed_presence_counts_for_a_day_or_as_long_as_the_file_says(
+    tmp_path: Path, until: str, ends: datetime
+) -> None:
+    present = f'[site.present]\nby = "Synthetic technician"\non = 2026-11-23T08:00:00Z\n{until}\n'
+    confirmed = only(tmp_path, HEAD + CONSENT + present).site.present
+    assert confirmed is not None
+    assert confirmed.ends == ends
 
 
 @pytest.mark.parametrize(

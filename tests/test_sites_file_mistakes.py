@@ -116,6 +116,11 @@ NO_CONSENT = "site[1].authorization: no authorization: nobody is named who conse
             "present.on",
             f"2026-12-24 {FUTURE}",
         ),
+        (
+            HEAD + CONSENT + '[site.present]\nby = "Synthetic owner"\non = 2026-11-24\nuntil = 2026-11-23',
+            "present.until",
+            "is not after `on`; write when the word is too old to count, or leave it out for 24 hours",
+        ),
         (HEAD + "burst = 1001\n" + CONSENT, "burst", "a number from 1 to 1000 is expected, not 1001"),
         (
             HEAD + "voicemail = { smtp = 25, imap = 25 }\n" + CONSENT,

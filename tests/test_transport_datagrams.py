@@ -129,7 +129,28 @@ def test_only_the_asked_address_and_port_can_answer() -> None:
                 peer.knows = local.append
                 exchange = await ask(gate, whom, "udp", peer.port, KNOCK)
         assert exchange.observation.notes[1:] == ("silent b''", "enough b'from the asked one'")
+        assert answer_of(exchange) == ("open", "udp-reply", HOST)
         assert b"from another" not in [event.data for event in exchange.events]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("host", "place"), [(HOST, "port"), (ROUTER, "address")])
+def test_an_answer_from_elsewhere_opens_no_port_and_shuts_none(host: str, place: str) -> None:
+    async def main() -> None:
+        gate, whom = admitted()
+        local: list[Any] = []
+        async with peers.answering(host=host) as elsewhere:
+
+            def another_answers(data: bytes) -> list[bytes]:
+                elsewhere.sock.sendto(b"from another", local[0])
+                return []
+
+            async with peers.answering(another_answers) as peer:
+                peer.knows = local.append
+                exchange = await ask(gate, whom, "udp", peer.port, KNOCK)
+        assert answer_of(exchange) == ("unmeasured", f"answered-from-another-{place}", None)
+        assert [event.detail for event in exchange.events if event.what == "elsewhere"] == [f"{host}|{elsewhere.port}"]
 
     run(main())
 

@@ -14,7 +14,7 @@ from exposure_scan.model import Declarations, Finding, Host, Severity, Site, Sta
 
 from .bulletin import BULLETIN, REVISION, Example, Practice, practices
 from .checks import CHECKS
-from .look import NAMES, NOBODY, Answer, Look, listed, presence
+from .look import NAMES, NOBODY, Answer, Look, is_present, listed, presence
 
 _INSIDE = "This was no outside view: the scan ran inside the site's network."
 
@@ -32,7 +32,7 @@ __all__ = [
 
 def assess_host(host: Host, site: Site, on: datetime) -> tuple[Finding, ...]:
     """One finding for each practice, in the order of the bulletin. `on` decides which waivers still hold."""
-    look = Look(host, site)
+    look = Look(host, site, on)
     found = []
     for practice in practices():
         answer = _judge(practice, look)
@@ -46,6 +46,7 @@ def assess_host(host: Host, site: Site, on: datetime) -> tuple[Finding, ...]:
                 title=practice.title,
                 because=answer.because,
                 remedy=practice.remedy,
+                confidence=answer.confidence,
                 evidence=answer.evidence,
                 waived=next(waived, None),
             )
@@ -81,9 +82,12 @@ def declarations(findings: Iterable[Finding]) -> Declarations:
 
 
 def verdict(
-    hosts: Sequence[Host], findings: Sequence[Finding], site: Site, vantage: Vantage
+    hosts: Sequence[Host], findings: Sequence[Finding], site: Site, vantage: Vantage, on: datetime
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict of a scan (design, section 5) and the sentences it rests on, the most important first."""
+    """The verdict of a scan (design, section 5) and the sentences it rests on, the most important first.
+
+    `on` decides whether a person's word on the presence still counts.
+    """
     several = len(hosts) > 1
     weight = {severity: place for place, severity in enumerate(Severity)}
     weighty = sorted(
@@ -99,7 +103,8 @@ def verdict(
     if broken:
         return Verdict.NO_GO, _once(broken, inside, _waived(findings))
     doubts = [
-        *(_missing(hosts, site)),
+        *_missing(hosts, site, on),
+        *map(_dark, filter(lambda host: host.path.dark is not None, hosts)),
         *(said(f) for f in weighty if f.status is Status.CANNOT_TELL and f.because != NOBODY),
     ]
     undeclared = _once(f.practice for f in findings if f.status is Status.UNDECLARED)
@@ -114,18 +119,31 @@ def _once(*groups: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chain(*groups)))
 
 
-def _missing(hosts: Sequence[Host], site: Site) -> list[str]:
+def _missing(hosts: Sequence[Host], site: Site, on: datetime) -> list[str]:
     """The hosts of which nobody knows that they are there at all."""
     if not hosts:
         return ["No address was scanned."]
-    if site.present is not None:
+    if is_present(site, on):
         return []
+    old = ""
+    if site.present is not None:
+        old = f" The word of {site.present.by} counted until {site.present.ends:%Y-%m-%d %H:%M} UTC."
     return [
         f"Nothing at {host.address} has answered, so silence proves nothing: the line may be down or the "
-        "address wrong. A person on the spot can confirm that the live site is there."
+        f"address wrong. A person on the spot can confirm that the live site is there.{old}"
         for host in hosts
         if not host.alive.proven
     ]
+
+
+def _dark(host: Host) -> str:
+    dark = host.path.dark
+    assert dark is not None
+    return (
+        f"{host.address} answered on {dark.port} and was silent there at {dark.silent:%H:%M:%S} UTC: "
+        "something has begun to block this scan, so later silence shows nothing. Let the firewall allow the "
+        "scanner's address, and repeat."
+    )
 
 
 def _waived(findings: Iterable[Finding]) -> list[str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
 from exposure_scan.model import DeviceClass, Echo, Port, PortState, Status
 
+from .inside import local_network_answers, router_forwards
 from .look import (
     ADMIN,
     ALLWORX,
+    DARK,
     NAMES,
     WEB,
     Answer,
@@ -37,9 +38,6 @@ _REMOTE_SERVICES = frozenset({"ssh", "telnet", "rfb"})
 _REMOTE_PORTS = frozenset({"tcp/22", "tcp/23", "tcp/3389"})
 _REMOTE_WEB = frozenset({ADMIN, "tcp/8443"})  # these numbers serve much else: only a web answer counts
 _SUPPORTED = (7, 6)  # the last line of software that the bulletin speaks of
-_PRIVATE = tuple(  # RFC 1918 section 3, RFC 6598 section 7
-    map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
-)
 
 
 def _sip_reachable(look: Look) -> Answer:
@@ -128,43 +126,10 @@ def _answers_ping(look: Look) -> Answer:
         return Answer(Status.NOT_MET, "The address answers ping.", evidence)
     if look.host.echo is Echo.UNMEASURED:
         return Answer(Status.CANNOT_TELL, "Ping could not be measured.", evidence)
+    if look.host.path.dark is not None:
+        return Answer(Status.CANNOT_TELL, DARK, (*look.host.path.dark.evidence, *evidence))
     sentence = "Ping was not answered. A filter on the way looks the same."
     return look.if_somebody_is_there(Answer(Status.MET, sentence, evidence))
-
-
-def _lan_services_leak(look: Look) -> Answer | None:
-    leaking = look.lan_services()
-    if not leaking:
-        return None
-    return broken(f"A service that belongs on a local network answers: {tell(leaking)}.", *leaking)
-
-
-def _private_address_leaks(look: Look) -> Answer | None:
-    page = look.admin_page()
-    inside = (*look.lan_services(), *((page,) if page else ()))
-    if not inside:
-        return None
-    for port in look.open:
-        if port.service == "sip" and not foreign(port) and (address := _private_address(port)):
-            told_inside = tell(inside)
-            because = f"{port.key} shows the private address {address}, and the inside answers: {told_inside}."
-            return broken(because, port, *inside)
-    return None
-
-
-def _private_address(port: Port) -> str | None:
-    """In the Contact, or where the peer says that our packet came from (RFC 3261 section 18.2.1)."""
-    contact = re.findall(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])", port.said.get("sip.contact", ""))
-    received = re.findall(r"received=([0-9.]{7,15})", port.said.get("sip.via", ""))
-    texts: list[str] = [*contact, *received]
-    for text in texts:
-        try:
-            address = IPv4Address(text)
-        except ValueError:
-            continue
-        if any(address in network for network in _PRIVATE):
-            return text
-    return None
 
 
 def _phone_answers(look: Look, wanted: DeviceClass) -> Answer:
@@ -220,8 +185,8 @@ CHECKS: Mapping[str, Callable[[Look], Answer | None]] = MappingProxyType(
         "unused-services": _unused_services,
         "remote-administration": _remote_administration,
         "answers-ping": _answers_ping,
-        "lan-services-leak": _lan_services_leak,
-        "private-address-leaks": _private_address_leaks,
+        "lan-services-leak": local_network_answers,
+        "private-address-leaks": router_forwards,
         "handset-answers": partial(_phone_answers, wanted=DeviceClass.HANDSET),
         "px-answers": partial(_phone_answers, wanted=DeviceClass.PX),
         "software": _software,

@@ -6,7 +6,8 @@ What counts as open, as shut and as silent is decided here, once: a check never 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 
@@ -18,14 +19,15 @@ NAMES: Mapping[DeviceClass, str] = MappingProxyType(
 ALLWORX = frozenset({*NAMES, DeviceClass.ALLWORX})
 # Somebody's word that the door is shut. It ends the asking, so it needs no repetition as silence does.
 _REFUSALS = frozenset({"icmp-admin-prohibited", "icmp-host-prohibited", "icmp-net-prohibited", "icmp-port-unreachable"})
+_SURE = 0.999  # that the silence is no loss
 _ENOUGH_TRIES = 3  # two lost packets in a row are ordinary on a bad line; the third silence counts
 ADMIN = "tcp/8080"
 WEB = frozenset({"http", "https"})
-_LAN_SERVICES = frozenset({"tftp", "dhcp", "smb", "netbios"})
 _MOST_CITED = 12  # pieces of evidence for a practice that rests on many silent ports
 _MOST_LISTED = 8  # ports in one sentence
 
 
+DARK = "Something began to block this scan while it ran, so silence shows nothing."
 NOBODY = "Nothing at this address has answered, so silence proves nothing."
 
 
@@ -36,6 +38,7 @@ class Answer:
     status: Status
     because: str
     evidence: tuple[str, ...] = ()
+    confidence: float | None = None  # that no lost packet made it; None where no measurement did
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Look:
 
     host: Host
     site: Site
+    on: datetime  # when it was seen; aware
 
     @cached_property
     def claimed(self) -> frozenset[DeviceClass]:
@@ -58,8 +62,8 @@ class Look:
 
     def blurred(self, port: Port) -> bool:
         """Open by a handshake alone, where something on the way completes handshakes for everybody."""
-        handshake_only = port.transport == "tcp" and port.service is None and port.banner is None
-        return port.state is PortState.OPEN and handshake_only and self.host.path.middlebox is not None
+        wordless = port.service is None and port.banner is None
+        return port.state is PortState.OPEN and wordless and port.key in self.host.path.blurred
 
     @cached_property
     def open(self) -> tuple[Port, ...]:
@@ -77,15 +81,6 @@ class Look:
             return None
         return port if class_of(port) in ALLWORX else None
 
-    def lan_services(self) -> tuple[Port, ...]:
-        """Ports that answer with what belongs on a local network, from no foreign device that we know."""
-        return tuple(
-            port
-            for port in self.open
-            if not foreign(port)
-            and (port.service in _LAN_SERVICES or (port.service == "dns" and port.said.get("dns.ra") == "1"))
-        )
-
     def rests_on_silence(self, keys: Sequence[str], sentence: str, judged: Iterable[Port] = ()) -> Answer:
         """Met if each of `keys` was asked and is shut (or is `judged` harmless) and somebody is there."""
         harmless = {port.key for port in judged}
@@ -98,15 +93,19 @@ class Look:
             doubts = dict.fromkeys(self._doubt(port) for port in doubtful[:_MOST_LISTED])
             return Answer(Status.CANNOT_TELL, " ".join(doubts), evidence_of(doubtful))
         evidence = evidence_of(ports)[:_MOST_CITED]
-        return self.if_somebody_is_there(Answer(Status.MET, sentence, evidence))
+        if self.host.path.dark is not None and any(port.by is None for port in ports):
+            return Answer(Status.CANNOT_TELL, DARK, (*self.host.path.dark.evidence, *evidence)[:_MOST_CITED])
+        # A breach is missed only where its own port is: the least sure port bounds the whole.
+        sure = min((port.confidence for port in ports if port.confidence is not None), default=1.0)
+        return self.if_somebody_is_there(Answer(Status.MET, sentence, evidence, round(sure, 6)))
 
     def if_somebody_is_there(self, answer: Answer) -> Answer:
         """The answer, which rests on silence, or that silence proves nothing here."""
         if self.host.alive.proven:
             return answer
-        if self.site.present is None:
+        if not is_present(self.site, self.on):
             return Answer(Status.CANNOT_TELL, NOBODY, answer.evidence)
-        return Answer(answer.status, f"{answer.because} {presence(self.site)}", answer.evidence)
+        return replace(answer, because=f"{answer.because} {presence(self.site)}")
 
     def _doubt(self, port: Port) -> str:
         if self.blurred(port):
@@ -132,7 +131,8 @@ def _shut(port: Port) -> bool:
     if port.state is PortState.CLOSED:
         return True
     quiet = port.state in (PortState.FILTERED, PortState.OPEN_FILTERED)
-    return quiet and (port.tries >= _ENOUGH_TRIES or port.reason in _REFUSALS)
+    sure = port.tries >= _ENOUGH_TRIES and (port.confidence is None or port.confidence >= _SURE)
+    return quiet and (sure or port.reason in _REFUSALS)
 
 
 def evidence_of(ports: Iterable[Port]) -> tuple[str, ...]:
@@ -162,6 +162,11 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
+def is_present(site: Site, on: datetime) -> bool:
+    """Whether a person has confirmed that the site is live, and lately enough."""
+    return site.present is not None and on < site.present.ends
+
+
 def presence(site: Site) -> str:
     """Who confirmed that the site is live; empty where nobody did."""
     if site.present is None:
@@ -171,4 +176,4 @@ def presence(site: Site) -> str:
 
 def broken(because: str, *ports: Port) -> Answer:
     """Not met, shown by exactly these ports."""
-    return Answer(Status.NOT_MET, because, evidence_of(ports))
+    return Answer(Status.NOT_MET, because, evidence_of(ports), 1.0)

@@ -18,9 +18,10 @@ from .icmp import echo
 from .ike import ike
 from .l2tp import l2tp
 from .ntp import ntp
-from .sip import sip_udp
+from .sip import PATIENT_WAITS, sip_udp
 from .snmp import snmp
 from .tftp import tftp
+from .vantage import vantage
 
 __all__ = ["FIELDS", "PROBES", "conversation"]
 
@@ -29,6 +30,7 @@ _Start = Callable[[str, Caller], Conversation]
 _DATAGRAMS: Mapping[str, _Start] = MappingProxyType(
     {
         "sip-udp": sip_udp,
+        "sip-udp-patient": lambda token, caller: sip_udp(token, caller, PATIENT_WAITS),
         "dns": lambda token, _: dns(token),
         "tftp": lambda token, _: tftp(token),
         "ntp": lambda token, _: ntp(token),
@@ -37,9 +39,12 @@ _DATAGRAMS: Mapping[str, _Start] = MappingProxyType(
         "ike-nat-t": lambda token, _: ike(token, nat_t=True),
         "l2tp": lambda token, _: l2tp(token),
         "empty": lambda _, __: datagram.empty(),
+        "hop": lambda _, caller: datagram.hop(caller),
         "echo": lambda token, _: echo(token, 4),
         "echo6": lambda token, _: echo(token, 6),
         "silent": lambda _, __: stream.silent(),
+        "vantage-tcp": lambda token, caller: vantage("tcp", token, caller),
+        "vantage-udp": lambda token, caller: vantage("udp", token, caller),
     }
 )
 
@@ -67,6 +72,7 @@ FIELDS: frozenset[str] = frozenset(
         "sip.allow",
         "sip.contact",
         "sip.via",
+        "sip.private",  # private addresses that it lets out, each with its place: "10.0.0.5 (Contact)"
         "sip.www-authenticate",
         "tls.subject",
         "tls.issuer",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from exposure_scan.conversation import (
+    Caller,
     Connect,
     Connected,
     End,
@@ -20,7 +21,7 @@ from exposure_scan.conversation import (
     Send,
 )
 
-from .words import first_line
+from .words import first_line, printable
 
 WAITS = (0.3, 0.7, 1.2)  # seconds of listening after each try: sent at 0, 0.3 and 1.0, over at 2.2
 _LIMIT = 65536
@@ -40,10 +41,12 @@ def ask(
     *,
     waits: tuple[float, ...] = WAITS,
     again: Callable[[], bool] = lambda: True,
+    prompt: bool = True,
 ) -> Generator[Request, Reply, Asked]:
     """Send the request once for each of `waits` (seconds) and listen in between.
 
     `again` is asked before each repetition; where it says no, the rest of the time is listened only.
+    `prompt` is `Receive.prompt` of the last wait.
     An ICMP error (the driver's `End.RESET`) ends the asking at once: nobody is there.
     """
     asked = Asked()
@@ -62,7 +65,7 @@ def ask(
     for number, seconds in enumerate(waits):
         if number == 0 or again():
             yield Send(data)
-        heard = yield Receive(enough, seconds, _LIMIT, prompt=number == len(waits) - 1)
+        heard = yield Receive(enough, seconds, _LIMIT, prompt=prompt and number == len(waits) - 1)
         if isinstance(heard, Heard) and heard.end is End.ENOUGH:
             asked.answer = heard.data
             break
@@ -97,3 +100,12 @@ def empty() -> Generator[Request, Reply, Observation]:
     if asked.answer is None:
         return Observation()
     return _strange(asked.answer, "It answered an empty datagram; what it speaks is not known.")
+
+
+def hop(caller: Caller) -> Generator[Request, Reply, Observation]:
+    """A datagram that names us, for a packet that lives a few hops only: a router's ICMP error is the answer."""
+    words = printable(caller.agent).encode("ascii")
+    asked = yield from ask(lambda _: words, lambda _: True, waits=(0.5, 1.0))
+    if asked.answer is None:
+        return Observation()
+    return _strange(asked.answer, "It answered a datagram to a port of the path probe.")

@@ -20,7 +20,10 @@ _RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 
 
 def dns(token: str) -> Generator[Request, Reply, Observation]:
-    """Ask for an A record. Fields: dns.rcode (name or number) and dns.ra ("1" where recursion is offered)."""
+    """Ask for an A record. Fields: dns.rcode (name or number) and dns.ra ("1" where recursion is offered to us).
+
+    A server may set the flag and refuse all the same: then it offers nothing to strangers.
+    """
     id_ = int.from_bytes(unique(token, "dns-id", size=2))
     name = f"{unique(token, 'dns-name').hex()}.{OUR_HOST}"
     labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
@@ -39,7 +42,7 @@ def dns(token: str) -> Generator[Request, Reply, Observation]:
         if not (questions == 1 and asked == question) and not (questions == 0 and code):
             return None
         rcode = _RCODES[code] if code < len(_RCODES) else str(code)
-        offered = "1" if flags & _RECURSION_AVAILABLE else "0"
+        offered = "1" if flags & _RECURSION_AVAILABLE and rcode != "REFUSED" else "0"
         banner = f"DNS {rcode}, recursion {'offered' if offered == '1' else 'not offered'}"
         return Observation("dns", banner, {"dns.rcode": rcode, "dns.ra": offered}, answered=True, valid=True)
 

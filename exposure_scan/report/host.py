@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from exposure_scan.model import Device, DeviceClass, Echo, Finding, Host, Port, Scan
 
 from . import words
+from .doubt import Fact, sureness, unsure, vouched, way_facts
 from .words import Mark, PracticeText
 
 # Voicemail, admin page, SIP: what the bulletin speaks of, so a reader looks for it even when it is shut.
@@ -94,6 +95,8 @@ class PracticeRow:
     menu_path: str
     known: str
     evidence: str
+    sure: str  # what would have to go wrong for it to be wrong; empty where nothing was measured
+    unsure: bool
     waived: str
 
 
@@ -112,8 +115,7 @@ class HostView:
     gets_through_tone: str
     echo: str
     tally: str
-    middlebox: str
-    loss: str
+    way: tuple[Fact, ...]
     rows: tuple[PortRow, ...]
     more_rows: int
     others: tuple[PortGroup, ...]
@@ -152,21 +154,22 @@ def host_view(number: int, host: Host, scan: Scan, texts: Mapping[str, PracticeT
             Echo.UNMEASURED: "Ping was not measured.",
         }[host.echo],
         tally=_tally(list(doors.values())),
-        middlebox=host.path.middlebox or "",
-        loss="" if not host.path.loss else f"{host.path.loss:.0%}",
+        way=way_facts(host),
         rows=tuple(_row(port, doors[port.key], host.address) for port in shown),
         more_rows=len(rows) - len(shown),
         others=tuple(_port_groups(rest, doors, host.address)),
         unmeasured=_ports_text(unmeasured),
-        practices=tuple(_practice(finding, texts.get(finding.practice)) for finding in findings),
+        practices=tuple(_practice(finding, host, texts.get(finding.practice)) for finding in findings),
     )
 
 
 def _doubt(host: Host, scan: Scan) -> str:
     if host.alive.proven:
         return ""
-    if scan.site.present is not None:
+    if vouched(scan):
         return "there by a person's word; nothing answered"
+    if scan.site.present is not None:
+        return "nothing answered, and the person's word that it is there has expired"
     return "nothing proves that anybody is there"
 
 
@@ -174,7 +177,7 @@ def door_of(port: Port, host: Host, scan: Scan) -> Mark:
     """How a port of this scan looks from outside. Voicemail that was moved is expected to be open."""
     moved = {f"tcp/{number}" for number in scan.site.voicemail.values()}
     expected = port.key in scan.site.expect or port.key in moved
-    return words.door(port, expected=expected, middlebox=host.path.middlebox is not None)
+    return words.door(port, expected=expected, blurred=port.key in host.path.blurred)
 
 
 def _door_groups(host: Host, doors: Mapping[str, Mark]) -> Iterable[DoorGroup]:
@@ -302,7 +305,7 @@ def device_view(device: Device) -> DeviceView:
     )
 
 
-def _practice(finding: Finding, text: PracticeText | None) -> PracticeRow:
+def _practice(finding: Finding, host: Host, text: PracticeText | None) -> PracticeRow:
     evidence = ", ".join(finding.evidence[:_MOST_EVIDENCE])
     if len(finding.evidence) > _MOST_EVIDENCE:
         evidence += f" and {len(finding.evidence) - _MOST_EVIDENCE} more"
@@ -319,5 +322,7 @@ def _practice(finding: Finding, text: PracticeText | None) -> PracticeRow:
         menu_path=text.menu_path if text else "",
         known=words.KNOWN.get(text.known, "") if text else "",
         evidence=evidence,
+        sure=sureness(finding, host),
+        unsure=bool(unsure(finding)),
         waived=f"{waived.by} accepted this until {waived.until}: {waived.because}" if waived else "",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from exposure_scan.model import Echo, Finding, Host, Scan, Status
 
 from . import words
+from .doubt import Fact, scan_facts, unsure, way_facts
 from .host import device_view, door_of, reason_text
 from .text import terminal_text
 from .verdict import box, steps
@@ -32,6 +33,7 @@ _STYLES: Mapping[str, str] = {
 }
 _MOST_ROWS = 40
 _SENTENCE = 300  # characters of a reason; it may quote the network
+_CAUTION = 700  # what it quotes is cut by itself
 
 
 def summary(scan: Scan, *, quiet: bool = False, verbose: bool = False) -> RenderableType:
@@ -47,10 +49,11 @@ def summary(scan: Scan, *, quiet: bool = False, verbose: bool = False) -> Render
     if quiet:
         return head
     parts: list[RenderableType] = [head, _text(told.why)]
-    parts += [_bullet("!", sentence, "yellow") for sentence in told.cautions]
+    parts += [_bullet("!", sentence, "yellow", _CAUTION) for sentence in told.cautions]
     parts += [_bullet("-", sentence) for sentence in (*told.reasons, *told.more_reasons)]
     for host in scan.hosts:
-        parts += ["", *_host(host, scan, verbose=verbose)]
+        parts += ["", *_host(host, scan, verbose=verbose), *_facts(way_facts(host), verbose=verbose)]
+    parts += _facts(scan_facts(scan), verbose=verbose)
     parts += ["", *_practices(scan, verbose=verbose), "", *_next(scan)]
     return Group(*parts)
 
@@ -65,13 +68,13 @@ def _wire(text: str, style: str = "") -> Text:
     return _text(terminal_text(text), style)
 
 
-def _bullet(symbol: str, sentence: str, style: str = "") -> Table:
+def _bullet(symbol: str, sentence: str, style: str = "", limit: int = _SENTENCE) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)
     grid.add_column()
-    grid.add_row(_text(symbol, style), _text(terminal_text(sentence, _SENTENCE), style))
+    grid.add_row(_text(symbol, style), _text(terminal_text(sentence, limit), style))
     return grid
 
 
@@ -113,6 +116,15 @@ def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
     return [line, table, *rest, *ping]
 
 
+def _facts(facts: tuple[Fact, ...], *, verbose: bool) -> list[RenderableType]:
+    """The way and the scanner: what changes how the answers are to be read, or everything."""
+    return [
+        _text(terminal_text(f"{fact.name}: {' '.join(fact.lines)}", _CAUTION))
+        for fact in facts
+        if verbose or fact.brief
+    ]
+
+
 def _practices(scan: Scan, *, verbose: bool) -> list[RenderableType]:
     wanted = (Status.NOT_MET, Status.CANNOT_TELL)
     order = list(words.STATUSES)
@@ -139,6 +151,8 @@ def _finding(finding: Finding, *, several: bool) -> tuple[Text, Text, Text]:
     state = _text(f"{mark.symbol} {mark.word}", _STYLES[mark.tone])
     state.append_text(_text("\n" + words.SEVERITIES[finding.severity], "dim"))
     because = terminal_text(finding.because, _SENTENCE)
+    if doubtful := unsure(finding):
+        because += f" {doubtful}"
     if finding.waived is not None:
         because += f" Waived by {terminal_text(finding.waived.by)} until {finding.waived.until}."
     return name, state, _text(because)
@@ -149,7 +163,7 @@ def _next(scan: Scan) -> list[RenderableType]:
     parts: list[RenderableType] = [_text("What to do next", "bold"), _text(box(scan).do)]
     for number, step in enumerate(listed, 1):
         where = f" [{', '.join(step.hosts)}]" if step.hosts else ""
-        parts.append(_bullet(str(number), f"{step.order}{where}: {step.what}"))
+        parts.append(_bullet(str(number), f"{step.order}{where}: {step.what}", limit=_CAUTION))
     if more:
         parts.append(_text(f"  and {words.count(more, 'more step', 'more steps')}; see the report."))
     return parts

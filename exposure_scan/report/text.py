@@ -45,6 +45,14 @@ def html_text(text: str, limit: int = HTML_LIMIT) -> str:
     return _clean(text, limit)
 
 
+def within(text: str, limit: int = 80) -> str:
+    """Untrusted text as a piece of a sentence of ours.
+
+    Cleaned on its own: a terminal command that never ends would swallow the rest of the sentence.
+    """
+    return _clean(text, limit)
+
+
 def _clean(text: str, limit: int) -> str:
     # Bounded work: what lies far behind the limit is never looked at.
     looked_at = text[: limit * 8]

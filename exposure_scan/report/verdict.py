@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from types import MappingProxyType
 
 from exposure_scan.model import Finding, Scan, Severity, Status, Verdict
 
 from . import words
+from .doubt import Doubt, doubts, silent_hosts
 from .words import Mark, PracticeText
 
 MOST_STEPS = 5
@@ -49,11 +49,6 @@ class Step:
     hosts: tuple[str, ...]
 
 
-def silent_hosts(scan: Scan) -> list[str]:
-    """Addresses where nothing proves that somebody is there, and nobody vouched for it."""
-    return [host.address for host in scan.hosts if not host.alive.proven and scan.site.present is None]
-
-
 def box(scan: Scan) -> Box:
     """The verdict box of a scan."""
     partner = scan.partner.get("name")
@@ -87,7 +82,7 @@ def box(scan: Scan) -> Box:
         reasons_title=title,
         reasons=because[:_MOST_REASONS],
         more_reasons=because[_MOST_REASONS:],
-        cautions=tuple(_cautions(scan)),
+        cautions=tuple(doubt.caution for doubt in doubts(scan) if doubt.caution),
     )
 
 
@@ -110,6 +105,8 @@ def _doubt_sentence(scan: Scan) -> str:
         return "Nothing at this address answered, and silence alone proves nothing."
     if silent:
         return f"Nothing answered at {len(silent)} of {len(scan.hosts)} addresses, and silence proves nothing."
+    if any(host.path.dark for host in scan.hosts):
+        return "Something began to block the scanner while it was asking."
     if doubtful:
         number = words.count(_practices(doubtful), "important security practice", "important security practices")
         return f"{number} could not be judged from what the network showed."
@@ -124,26 +121,6 @@ def _clear_sentence(scan: Scan) -> str:
         number = "one" if _practices(waived) == 1 else str(_practices(waived))
         return f"Seen from outside, no important practice is broken, apart from {number} that somebody accepted."
     return "At the time of the scan, nothing seen from outside broke an important practice."
-
-
-def _cautions(scan: Scan) -> list[str]:
-    found = []
-    if not scan.vantage.outside:
-        found.append("This is no outside view: the scan ran inside the site's network.")
-    present = scan.site.present
-    if present is not None:
-        when = present.on.replace(tzinfo=UTC) if present.on.tzinfo is None else present.on.astimezone(UTC)
-        how = f" ({present.how})" if present.how else ""
-        found.append(
-            f"{present.by} confirmed on {when:%Y-%m-%d}{how} that the live site is at this address. "
-            "That is a person's word, not a measurement."
-        )
-    boxes = [host.address for host in scan.hosts if host.path.middlebox is not None]
-    if boxes:
-        found.append(
-            f"Something on the way answers for others at {', '.join(boxes)}. An open port alone shows nothing."
-        )
-    return found
 
 
 # --- what to do ----------------------------------------------------------------------------------
@@ -169,16 +146,18 @@ _ORDER = (
 def steps(scan: Scan, texts: Mapping[str, PracticeText]) -> tuple[tuple[Step, ...], int]:
     """At most five things to do, and how many more there are."""
     silent = silent_hosts(scan)
+    # what shows that a port went dark, and no port's state rests on
+    last_look = {proof.id for proof in scan.evidence if proof.purpose in ("loss", "still-there")}
     weights = list(Severity)
     found: list[Step] = []
     for status, weighty in _ORDER:
         if (status, weighty) == (Status.CANNOT_TELL, True):
-            found += [] if scan.vantage.outside else [_scan_outside()]
-            found += [_settle_silence(silent, several=len(scan.hosts) > 1)] if silent else []
+            found += [_cure(doubt, several=len(scan.hosts) > 1) for doubt in doubts(scan) if doubt.title]
         practices: dict[str, list[Finding]] = {}
         for finding in scan.findings:
-            # at a silent address every doubt has one cause, and that has a step of its own
-            settled = status is Status.CANNOT_TELL and finding.host in silent
+            # silence, and a block that began meanwhile, are one cause of many doubts and have a step of their own
+            caused = finding.host in silent or not last_look.isdisjoint(finding.evidence)
+            settled = status is Status.CANNOT_TELL and caused
             wanted = finding.status is status and (finding.severity in _WEIGHTY) is weighty
             if wanted and finding.waived is None and not settled:
                 practices.setdefault(finding.practice, []).append(finding)
@@ -203,28 +182,14 @@ def _step(members: list[Finding], text: PracticeText | None, *, several: bool) -
     )
 
 
-def _scan_outside() -> Step:
+def _cure(doubt: Doubt, *, several: bool) -> Step:
     return Step(
         label=_KINDS[Status.CANNOT_TELL][0],
-        order="Scan once more from outside",
+        order=doubt.title,
         mark=words.STATUSES[Status.CANNOT_TELL],
-        title="Scan once more from outside",
-        what="Run the scan from a network that does not belong to the site.",
-        why="Only that shows what strangers on the Internet see.",
+        title=doubt.title,
+        what=doubt.what,
+        why=doubt.why,
         menu_path="",
-        hosts=(),
-    )
-
-
-def _settle_silence(silent: list[str], *, several: bool) -> Step:
-    return Step(
-        label=_KINDS[Status.CANNOT_TELL][0],
-        order="Make sure that the site is there",
-        mark=words.STATUSES[Status.CANNOT_TELL],
-        title="Make sure that the site is there",
-        what="Check the address and the line. "
-        "If the site is live and meant to be silent, let a named person confirm it.",
-        why="A wrong address or an unplugged cable is just as silent as a good firewall.",
-        menu_path="",
-        hosts=tuple(silent) if several else (),
+        hosts=doubt.hosts if several else (),
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from exposure_scan.model import Finding, Scan, Status
 
 from . import words
+from .doubt import Fact, scan_facts
 from .host import HostView, host_view
 from .verdict import Box, Step, box, steps
 from .words import Mark, PracticeText
@@ -49,6 +50,7 @@ class Page:
     steps: tuple[Step, ...]
     more_steps: int
     hosts: tuple[HostView, ...]
+    facts: tuple[Fact, ...]  # of the scanner, the same for every host
     declared: tuple[tuple[str, str, str], ...]  # title, by, on
     undeclared: tuple[str, ...]
     waivers: tuple[WaiverRow, ...]
@@ -74,6 +76,7 @@ def page(scan: Scan, practices: Sequence[PracticeText]) -> Page:
         steps=listed,
         more_steps=more,
         hosts=tuple(host_view(number, host, scan, texts) for number, host in enumerate(scan.hosts, 1)),
+        facts=scan_facts(scan),
         declared=tuple(
             (titles.get(id_, id_), word.by, word.on.isoformat()) for id_, word in scan.site.declares.items()
         ),

@@ -44,6 +44,8 @@ VERDICTS: Mapping[Verdict, Mark] = MappingProxyType(
     }
 )
 
+SURE = 0.999  # from here on a finding is told without its confidence: the tries are laid out for it
+
 # In the order in which a reader needs them.
 STATUSES: Mapping[Status, Mark] = MappingProxyType(
     {
@@ -103,33 +105,53 @@ DEVICES: Mapping[DeviceClass, str] = MappingProxyType(
 # Doors in the order in which a reader needs them.
 OPEN = Mark("door-open", "✗", "Open", "bad", "answers anyone")
 EXPECTED = Mark("door-open", "!", "Open, as expected", "told", "answers anyone; the operator wants it open")
-UNCLEAR = Mark("door-silent", "?", "Open, or only seems so", "unsure", "something on the way accepts every connection")
+UNCLEAR = Mark("door-silent", "?", "Open, or only seems so", "unsure", "something on the way may be what accepts")
 UNMEASURED = Mark("door-silent", "?", "Not measured", "unsure", "nothing is known of it")
 BLOCKED = Mark("door-shut", "✓", "Blocked", "quiet", "a device on the way said no")
 SHUT = Mark("door-shut", "✓", "Shut", "quiet", "the address refused")
 SILENT = Mark("door-silent", "·", "Silent", "quiet", "no answer came; shut, filtered or lost")
 DOORS = (OPEN, EXPECTED, UNCLEAR, UNMEASURED, BLOCKED, SHUT, SILENT)
 
+# What routers and hosts say about packets (RFC 792, 1812, 4443), by a port's reason.
+ICMP: Mapping[str, str] = MappingProxyType(
+    {
+        "icmp-port-unreachable": "port unreachable",
+        "icmp-admin-prohibited": "forbidden",
+        "icmp-host-prohibited": "host forbidden",
+        "icmp-net-prohibited": "network forbidden",
+        "icmp-host-unreachable": "host unreachable",
+        "icmp-host-unknown": "host unknown",
+        "icmp-host-isolated": "host isolated",
+        "icmp-net-unreachable": "network unreachable",
+        "icmp-net-unknown": "network unknown",
+        "icmp-proto-unreachable": "protocol unreachable",
+        "icmp-beyond-scope": "beyond the scope of the sender's address",
+        "icmp-source-route-failed": "source route failed",
+        "icmp-fragmentation-needed": "packet too big",
+        "icmp-packet-too-big": "packet too big",
+        "icmp-parameter-problem": "packet not understood",
+        "icmp-time-exceeded": "packet went too far",
+    }
+)
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "syn-ack": "accepted the connection",
         "rst": "refused",
         "no-response": "no answer",
         "udp-reply": "replied",
-        "icmp-port-unreachable": "ICMP: port unreachable",
-        "icmp-admin-prohibited": "ICMP: forbidden",
-        "icmp-host-prohibited": "ICMP: host forbidden",
-        "icmp-net-prohibited": "ICMP: network forbidden",
-        "icmp-host-unreachable": "ICMP: host unreachable",
-        "icmp-net-unreachable": "ICMP: network unreachable",
+        "too-few-tries": "no answer, after too few tries for this line",
+        "no-permission": "this machine may not ask it",
+        "vantage-blind": "the scanner's network does not let the question out",
+        "vantage-forged": "in the scanner's network somebody else answers for it",
+        **{reason: f"ICMP: {said}" for reason, said in ICMP.items()},
     }
 )
 
 
-def door(port: Port, *, expected: bool, middlebox: bool) -> Mark:
-    """How a port looks to a passer-by. A bare handshake behind a middlebox is no open door."""
+def door(port: Port, *, expected: bool, blurred: bool) -> Mark:
+    """How a port looks to a passer-by. A handshake that a middlebox may have made is no open door."""
     if port.state is PortState.OPEN:
-        if middlebox and port.transport == "tcp" and port.service is None and port.banner is None:
+        if blurred:
             return UNCLEAR
         return EXPECTED if expected else OPEN
     if port.state is PortState.UNMEASURED:
@@ -145,6 +167,17 @@ def confidence(value: float) -> str:
         if value >= least:
             return f"{word} ({value:.0%})"
     return f"weak hint ({value:.0%})"
+
+
+def chance(sureness: float) -> str:
+    """How often something of this confidence (0 to 1) is missed, to one digit: ``about 1 time in 30``."""
+    if sureness >= SURE:
+        return "less than 1 time in 1,000"
+    if sureness < 0.33:
+        return "more often than not"
+    times = 1 / (1 - sureness)
+    digits = 0 if times < 10 else -1 if times < 100 else -2
+    return f"about 1 time in {round(times, digits):,.0f}"
 
 
 def count(number: int, one: str, many: str) -> str:

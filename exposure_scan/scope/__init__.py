@@ -8,10 +8,11 @@ turns an order into targets after every check passed. Whatever is wrong is told 
 from __future__ import annotations
 
 from .names import resolve
-from .order import Order, Words, order_from_words, parse_services, with_words
+from .order import NOWHERE, Order, Words, order_from_words, parse_services, with_words
 from .sites import SitesFile, read_sites_file
 
 __all__ = [
+    "NOWHERE",
     "Order",
     "SitesFile",
     "Words",

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -162,11 +163,13 @@ class MailTable(Table):
 
 
 class VantageTable(Table):
-    """From where scans look."""
+    """From where scans look, and what a check of that network found."""
 
     name: Line
     checked: PastDay | None = None
-    found: Line | None = None
+    blind: list[Service] = []  # what cannot leave that network
+    forged: list[Service] = []  # what somebody else answers there
+    found: Line | None = None  # a note in words
 
 
 class AuthorizationTable(Table):
@@ -185,6 +188,15 @@ class PresentTable(Table):
     by: Line
     on: PastMoment
     how: Line | None = None
+    until: LastMoment | None = None
+
+    @field_validator("until")
+    @classmethod
+    def _later(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        on: datetime | None = info.data.get("on")  # missing where it is a mistake itself
+        if until is not None and on is not None and until <= on:
+            raise ValueError("is not after `on`; write when the word is too old to count, or leave it out for 24 hours")
+        return until
 
 
 class DeclarationTable(Table):

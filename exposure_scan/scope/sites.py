@@ -21,7 +21,7 @@ from exposure_scan.model import Authorization, Declaration, Presence, Problem, S
 
 from .addresses import Network, literals, quoted, read_network
 from .document import Document, SiteTable, sentence
-from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, now, services
+from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, moment, now, services
 
 _MOST_BYTES = 4 * 1024 * 1024  # a thousand sites need a tenth of it
 _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
@@ -29,11 +29,13 @@ _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", 
 
 @dataclass(frozen=True, slots=True)
 class VantageNote:
-    """A vantage as the file describes it: a person's note, which proves nothing to a verdict."""
+    """A vantage as the file describes it, with what a check of that network found. Ports as ``tcp/25``."""
 
     name: str
     checked: date | None = None
-    found: str | None = None
+    found: str | None = None  # a note in words, which proves nothing to a verdict
+    blind: tuple[str, ...] = ()
+    forged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def read_sites_file(path: Path, *, practices: frozenset[str] | None = None, cloc
     if mistakes or document is None:
         raise Problem(*(_told(path, data, where, what) for where, what in mistakes))
     partner = cast("dict[str, str]", document.partner.model_dump(exclude_none=True))
-    vantages = tuple(VantageNote(row.name, row.checked, row.found) for row in document.vantage)
+    vantages = tuple(
+        VantageNote(row.name, row.checked, row.found, _keys(row.blind), _keys(row.forged)) for row in document.vantage
+    )
     orders = tuple(_order(site, partner, vantages) for site in document.site)
     mail = document.mail.model_dump(exclude_none=True) if document.mail else {}
     return SitesFile(path, orders, partner, mail, vantages)
@@ -223,9 +227,9 @@ def _order(row: SiteTable, partner: Mapping[str, str], vantages: Sequence[Vantag
             device=DEVICES[row.device] if row.device else None,
             model=row.model,
             software=row.software,
-            expect=tuple(dict.fromkeys(key for word in row.expect for key in services(word))),
+            expect=_keys(row.expect),
             voicemail=row.voicemail.model_dump(exclude_none=True) if row.voicemail else {},
-            present=Presence(by=present.by, on=present.on, how=present.how) if present else None,
+            present=Presence(**present.model_dump()) if present else None,
             declares={key: Declaration(by=word.by, on=word.on) for key, word in row.declares.items()},
             waivers=tuple(Waiver(**waiver.model_dump()) for waiver in row.waiver),
         ),
@@ -242,8 +246,25 @@ def _order(row: SiteTable, partner: Mapping[str, str], vantages: Sequence[Vantag
 
 
 def _vantage(vantages: Sequence[VantageNote], *, outside: bool) -> Vantage:
-    """Where the scan looks from, as far as the file says. A note is no check, so `checked` stays False."""
+    """Where the scan looks from, as far as the file says.
+
+    Of several nobody knows which one it is: then what is blind in one is blind, and it is checked only
+    if all are, as long ago as the oldest.
+    """
     if not vantages:
         return Vantage(name=NOWHERE, outside=outside)
     names = [vantage.name for vantage in vantages]
-    return Vantage(name=names[0] if len(names) == 1 else f"one of {', '.join(names)}", outside=outside)
+    days = [vantage.checked for vantage in vantages if vantage.checked is not None]
+    return Vantage(
+        name=names[0] if len(names) == 1 else f"one of {', '.join(names)}",
+        checked=len(days) == len(names),
+        outside=outside,
+        on=moment(min(days), last=False) if days else None,
+        blind=tuple(dict.fromkeys(key for vantage in vantages for key in vantage.blind)),
+        forged=tuple(dict.fromkeys(key for vantage in vantages for key in vantage.forged)),
+    )
+
+
+def _keys(words: Sequence[str]) -> tuple[str, ...]:
+    """The ports of a list, each once: ``tcp/25``."""
+    return tuple(dict.fromkeys(key for word in words for key in services(word)))

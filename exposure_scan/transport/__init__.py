@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .capture import Capture, read_events, record
 from .gate import Gate, NotAuthorized
+from .icmp import read_icmp
 from .sockets import converse
 
-__all__ = ["Capture", "Gate", "NotAuthorized", "converse", "read_events", "record"]
+__all__ = ["Capture", "Gate", "NotAuthorized", "converse", "read_events", "read_icmp", "record"]

@@ -35,6 +35,7 @@ _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
 _TIMESPEC = struct.Struct("=qq")
 _OUTGOING = 4  # linux/if_packet.h PACKET_OUTGOING
 _IPV4, _IPV6 = 0x0800, 0x86DD
+_SYN_ACK = 0x12  # TCP flags
 _TCP, _UDP, _FRAGMENT = 6, 17, 44  # IPv6 says 44 itself; of IPv4 all fragments but the first are meant
 _ICMP = MappingProxyType({1: (3, 11, 12), 58: (1, 2, 3, 4)})  # protocol: the types that are errors
 
@@ -69,6 +70,20 @@ class Capture:
     def pcap(self) -> bytes:
         """The file's bytes."""
         return _HEADER + b"".join(self._records)
+
+    def syn_acks(self) -> dict[tuple[Address, int, int], tuple[int, int]]:
+        """Time to live and window of each SYN-ACK, by the peer's address, its port and ours."""
+        found = {}
+        for record in self._records:
+            raw = record[_RECORD.size :]
+            packet = _parse(raw)
+            if packet is None or packet.protocol != _TCP or len(packet.body) < 20:
+                continue
+            theirs, ours = struct.unpack_from("!HH", packet.body)
+            if packet.body[13] & 0x3F == _SYN_ACK and packet.source in self._addresses:
+                ttl = raw[8] if raw[0] >> 4 == 4 else raw[7]
+                found[packet.source, theirs, ours] = (ttl, struct.unpack_from("!H", packet.body, 14)[0])
+        return found
 
     def _read(self) -> bool:
         """Read a batch; whether more may lie there."""

@@ -23,6 +23,7 @@ from .journal import Journal, endpoint, local_error, ready
 
 _HEADER = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
 _LARGEST = 65535
+_STRANGERS = 16  # datagrams of others, and errors, that are passed over at one look
 NO_PERMISSION = "no-permission"
 # What a send tells although the fault lies with an earlier packet (ip(7): pending errors).
 _PENDING = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE})
@@ -39,13 +40,15 @@ _PENDING |= {
 class Datagrams:
     """The UDP side of one conversation. `fault` is why this machine could not ask, if it could not."""
 
-    def __init__(self, journal: Journal, port: int = 0) -> None:
+    def __init__(self, journal: Journal, port: int = 0, ttl: int | None = None) -> None:
         self.fault: str | None = None
+        self.elsewhere: str | None = None  # the reason, where somebody answered whom we had not asked
         self.tries = 0
         self.rtt_ms: float | None = None  # from the last send to the first datagram that was enough
         self.local: str | None = None  # the address that the socket sent from
         self._journal = journal
         self._port = port
+        self._ttl = ttl
         self._sock: socket.socket | None = None
         self._last_sent: float | None = None
         self._refused = False  # an ICMP error came that no wait has told yet
@@ -53,7 +56,7 @@ class Datagrams:
     # --- what differs in ICMP --------------------------------------------------------------------
 
     async def _open(self) -> socket.socket | None:
-        return await self._journal.gate.udp(self._journal.target, self._port)
+        return await self._journal.gate.udp(self._journal.target, self._port, self._ttl)
 
     def _outgoing(self, data: bytes) -> bytes:
         return data
@@ -155,9 +158,11 @@ class Datagrams:
 
     def _take(self, sock: socket.socket) -> bytes | None:
         """The next datagram that lies there. Errors that the kernel tells first are noted and passed."""
-        for _ in range(4):
+        for _ in range(_STRANGERS):
             try:
-                return sock.recv(_LARGEST)
+                data, source = sock.recvfrom(_LARGEST)
+                if self._is_peer(source):
+                    return data
             except BlockingIOError:
                 self._read_icmp(sock)
                 return None
@@ -166,6 +171,19 @@ class Datagrams:
                     self.fault = local_error(error)
                     self._refused = True
         return None
+
+    def _is_peer(self, source: tuple[str, int]) -> bool:
+        """Whether the port that was asked sent it. Who else answers is noted: the question is not settled then."""
+        if not self._port:
+            return True  # ICMP; that socket is connected
+        sender = endpoint(source)
+        if sender == (str(self._journal.target), self._port):
+            return True
+        place = "port" if sender[0] == str(self._journal.target) else "address"
+        if self.elsewhere is None:
+            self._journal.note("elsewhere", detail=endpoint_text(sender))
+        self.elsewhere = self.elsewhere or f"answered-from-another-{place}"
+        return False
 
     def _read_icmp(self, sock: socket.socket) -> bool:
         errors = read_errors(sock)

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 from exposure_scan.model import Address, Problem, Target
 
 from .icmp import listen_for_errors, only_echo_replies
+from .pace import Bucket, Lag
 
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
 _SHORTEST_WAIT = 0.4  # seconds, on however short a path
@@ -33,38 +34,6 @@ _ETH_P_ALL = 0x0003
 
 class NotAuthorized(Problem):
     """No consent: never recorded, ended, or for another address. No packet was sent."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A token bucket: one token is one packet. Times are seconds of any one clock."""
-
-    rate: float
-    burst: float
-    tokens: float = field(init=False)
-    stamp: float | None = None
-
-    def __post_init__(self) -> None:
-        self.burst = max(1.0, self.burst)
-        self.tokens = self.burst
-
-    def take(self, now: float, cost: float) -> float:
-        """Take `cost` tokens and return 0, or take none and return the seconds to wait.
-
-        What costs more than the bucket holds passes when the bucket is full, and leaves a debt.
-        """
-        if self.stamp is not None:
-            self.tokens = min(self.burst, self.tokens + (now - self.stamp) * self.rate)
-        self.stamp = now
-        missing = min(cost, self.burst) - self.tokens
-        if missing > 1e-9:
-            return missing / self.rate
-        self.tokens -= cost
-        return 0.0
-
-    def owe(self, cost: float) -> None:
-        """Take tokens for what was sent without asking; whoever comes next waits for it."""
-        self.tokens -= cost
 
 
 @dataclass(slots=True)
@@ -87,6 +56,10 @@ class _Socket(socket.socket):
     """A socket that gives its places back when it is closed."""
 
     held: ExitStack | None = None
+    peer: tuple[str, int] | None = None  # where `send` goes to from a UDP socket; it hears everybody
+
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        return super().send(data, flags) if self.peer is None else super().sendto(data, flags, self.peer)
 
     def close(self) -> None:
         super().close()
@@ -118,6 +91,7 @@ class Gate:
         self._flows: set[tuple[int, int, Address, int]] = set()
         self._repetitions = _repeated_syns()
         self._watching = False
+        self.lag = Lag()
 
     # --- consent ---------------------------------------------------------------------------------
 
@@ -216,7 +190,7 @@ class Gate:
         async with host.turn:
             while True:
                 self._live(host.target)
-                wait = host.bucket.take(asyncio.get_running_loop().time(), packets)
+                wait = host.bucket.take(asyncio.get_running_loop().time(), packets * self.lag.slowdown)
                 if wait <= 0:
                     return
                 await asyncio.sleep(min(wait, _WATCH))
@@ -279,8 +253,11 @@ class Gate:
                 asyncio.get_running_loop().call_later(after, _owe_if_waiting, sock, host.bucket)
             return sock
 
-    async def udp(self, target: Target, port: int) -> socket.socket:
-        """A non-blocking socket connected to the port. Nothing is sent: `pace` stands before each send.
+    async def udp(self, target: Target, port: int, ttl: int | None = None) -> socket.socket:
+        """A non-blocking socket that sends to the port alone. Nothing is sent: `pace` stands before each send.
+
+        Its packets live for `ttl` hops. It is not connected, so that an answer from another port or
+        address is heard: the caller has to look at the source.
 
         Raises:
             NotAuthorized: no packet may go there.
@@ -292,7 +269,12 @@ class Gate:
             await self._hold(held, self._places)
             self._live(target)
             sock = self._open(held, _family(target.address), socket.SOCK_DGRAM)
-            sock.connect((str(target.address), port))
+            if ttl is not None and sock.family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+            elif ttl is not None:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+            sock.bind((self._source(target.address), 0))
+            sock.peer = (str(target.address), port)
             self._remember(sock, target.address, port)
             sock.held = held.pop_all()
             return sock
@@ -361,6 +343,12 @@ class Gate:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listen_for_errors(sock)
         return sock
+
+    def _source(self, address: Address) -> str:
+        """The address that this machine speaks from to that one. A connected UDP socket tells; it sends nothing."""
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as asked:
+            asked.connect((str(address), 9))
+            return str(asked.getsockname()[0])
 
     def _remember(self, sock: socket.socket, address: Address, port: int) -> None:
         self._flows.add((sock.proto or _PROTOCOLS[sock.type], sock.getsockname()[1], address, port))

@@ -6,10 +6,11 @@ the way said so. The error queue of the socket (Linux, ip(7) IP_RECVERR) keeps t
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 
 from exposure_scan.model import Address
@@ -56,6 +57,7 @@ _V6_UNREACHABLE = (
 )
 _V4_OTHER = MappingProxyType({11: "icmp-time-exceeded", 12: "icmp-parameter-problem"})
 _V6_OTHER = MappingProxyType({2: "icmp-packet-too-big", 3: "icmp-time-exceeded", 4: "icmp-parameter-problem"})
+_DETAIL = re.compile(r"type=([0-9]{1,3}) code=([0-9]{1,3}) from=([0-9a-fA-F:.]{2,45})")
 _ABOUT_SIZE = frozenset({"icmp-fragmentation-needed", "icmp-packet-too-big"})
 
 
@@ -84,6 +86,18 @@ class IcmpError:
     def detail(self) -> str:
         """``type=3 code=13 from=198.51.100.1``: the form in which `icmp` events keep it."""
         return f"type={self.type} code={self.code} from={self.offender}"
+
+
+def read_icmp(detail: str) -> IcmpError:
+    """The error that `IcmpError.detail` wrote.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    match = _DETAIL.fullmatch(detail)
+    if match is None:
+        raise ValueError(f"{detail!r} tells of no ICMP error")
+    return IcmpError(int(match[1]), int(match[2]), ip_address(match[3]))
 
 
 def listen_for_errors(sock: socket.socket, *, on: bool = True) -> None:

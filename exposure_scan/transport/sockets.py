@@ -80,11 +80,13 @@ async def _over_tcp(journal: Journal, question: Question, conversation: Conversa
 
 
 async def _over_udp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
-    line = Datagrams(journal, question.port)
+    line = Datagrams(journal, question.port, question.ttl)
     observation = await _drive(conversation, line, journal)
     address = journal.target.address
     if observation.valid or observation.answered:
         answer = Answer(PortState.OPEN, "udp-reply", str(address), line.rtt_ms)
+    elif line.elsewhere is not None:
+        answer = Answer(PortState.UNMEASURED, line.elsewhere)
     elif (told := judge_icmp(journal.icmp, address, line.local)) is not None:
         answer = told
     elif line.fault is not None:

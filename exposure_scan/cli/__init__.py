@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from .shared import FAILED, GO, INCONCLUSIVE, INTERRUPTED, NO_GO, WRONG_USE, console, progress
+from .vantage import vantage_app
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from . import scope, sweep
-    from .model import Scan
-
-GO, NO_GO, WRONG_USE, INCONCLUSIVE, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+    from exposure_scan import scope, sweep
+    from exposure_scan.model import Scan
 
 app = typer.Typer(
     name="exposure-scan",
@@ -38,6 +35,7 @@ sites_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The s
 fingerprint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What answers are known.")
 app.add_typer(sites_app, name="sites")
 app.add_typer(fingerprint_app, name="fingerprint")
+app.add_typer(vantage_app, name="vantage")
 
 
 class DeviceWord(StrEnum):
@@ -67,7 +65,7 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except Exception as error:  # the last spot: wrong use has its sentences, and what else arrives here is ours
-        from .model import Problem
+        from exposure_scan.model import Problem
 
         if isinstance(error, Problem):
             for sentence in error.sentences:
@@ -85,7 +83,7 @@ def run() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from . import __version__
+        from exposure_scan import __version__
 
         typer.echo(f"exposure-scan {__version__}")
         raise typer.Exit
@@ -153,8 +151,9 @@ def scan(
     """Scan one site from outside and say GO, NO-GO or INCONCLUSIVE."""
     import asyncio
 
-    from . import evidence as files
-    from . import scope, sweep
+    from exposure_scan import evidence as files
+    from exposure_scan import scope, sweep, vantage
+    from exposure_scan.sweep import vantage as checks
 
     words: scope.Words = {
         "device": device.value if device else None,
@@ -165,11 +164,12 @@ def scan(
         "require_declarations": require_declarations,
     }
     order = _order(targets or [], site, sites, authorized_by, reference, until, words)
+    order = checks.looking_from(order, vantage.stored_path(), sweep.now())
     asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
     for path in (html, evidence, None if json_file in (None, "-") else Path(json_file)):
         if path is not None:
             files.check_writable(path)
-    with _progress(silent=quiet or json_file == "-") as notice:
+    with progress(silent=quiet or json_file == "-") as notice:
         result = asyncio.run(sweep.scan_site(order, ports=asked, notice=notice))
     document = result.scan.to_json()
     if html is not None:
@@ -194,8 +194,8 @@ def _order(
     until: str | None,
     words: scope.Words,
 ) -> scope.Order:
-    from . import scope
-    from .model import Problem
+    from exposure_scan import scope
+    from exposure_scan.model import Problem
 
     if site is not None:
         if targets:
@@ -214,48 +214,21 @@ def _order(
 
 
 def _sites_file(path: Path) -> scope.SitesFile:
-    from . import assess, scope
+    from exposure_scan import assess, scope
 
     return scope.read_sites_file(path, practices=frozenset(practice.id for practice in assess.practices()))
 
 
 def _code(result: Scan) -> int:
-    from .model import Verdict
+    from exposure_scan.model import Verdict
 
     return {Verdict.GO: GO, Verdict.NO_GO: NO_GO, Verdict.INCONCLUSIVE: INCONCLUSIVE}[result.verdict]
 
 
 def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
-    from . import report
+    from exposure_scan import report
 
-    _console().print(report.summary(result, quiet=quiet, verbose=verbose))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
-
-
-@contextmanager
-def _progress(*, silent: bool = False) -> Iterator[sweep.Notice]:
-    """A live bar on standard error while a scan runs, where that is a terminal."""
-    console = _console(stderr=True)
-    if silent or not console.is_terminal:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def notice(progress: sweep.Progress) -> None:
-            if progress.site not in tasks:
-                tasks[progress.site] = bar.add_task(progress.site, total=progress.of)
-            bar.update(tasks[progress.site], completed=progress.done)
-
-        yield notice
+    console().print(report.summary(result, quiet=quiet, verbose=verbose))
 
 
 # --- demo ----------------------------------------------------------------------------------------
@@ -268,9 +241,9 @@ def demo(
     """Scan the embedded practice site for real, inside a private network that leads nowhere."""
     import asyncio
 
-    from . import evidence as files
-    from . import lab, sweep
-    from .model import Problem
+    from exposure_scan import evidence as files
+    from exposure_scan import lab, sweep
+    from exposure_scan.model import Problem
 
     if not lab.inside():
         try:
@@ -292,16 +265,16 @@ def demo(
             done.append((order.site.name, result))
         return sorted(done, key=lambda pair: pair[0])
 
-    with lab.running(), _progress() as notice:
+    with lab.running(), progress() as notice:
         results = asyncio.run(scan_all())
-    console = _console()
+    screen = console()
     for name, result in results:
         sweep.write_site(out / name, result)
         _print_summary(result.scan, quiet=True, verbose=False)
     files.write_file(out / "index.html", sweep.render_index([(name, result.scan) for name, result in results]))
-    console.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)
+    screen.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)
     for name, _ in results:
-        console.print(f"  {out / name}: report.html  scan.json  evidence.zip", soft_wrap=True, markup=False)
+        screen.print(f"  {out / name}: report.html  scan.json  evidence.zip", soft_wrap=True, markup=False)
 
 
 # --- saved scans ---------------------------------------------------------------------------------
@@ -314,9 +287,9 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead.", metavar="FILE")] = None,
 ) -> None:
     """Write any format from a saved scan."""
-    from . import evidence as files
-    from . import report, sweep
-    from .model import Problem
+    from exposure_scan import evidence as files
+    from exposure_scan import report, sweep
+    from exposure_scan.model import Problem
 
     try:
         scan = report.load_scan(_read(saved))
@@ -335,9 +308,9 @@ def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An evidence.zip.")],
 ) -> None:
     """Derive the findings once more from their evidence, offline; a difference exits with 1."""
-    from . import evidence as files
-    from . import report, sweep
-    from .conversation import ReplayError
+    from exposure_scan import evidence as files
+    from exposure_scan import report, sweep
+    from exposure_scan.conversation import ReplayError
 
     try:
         saved = report.load_scan(files.read_bundle(bundle).scan)
@@ -355,7 +328,7 @@ def verify(
 
 
 def _read(path: Path) -> str:
-    from .model import Problem
+    from exposure_scan.model import Problem
 
     try:
         return path.read_text("utf-8")
@@ -389,14 +362,14 @@ def practices() -> None:
     from rich import box
     from rich.table import Table
 
-    from . import assess
+    from exposure_scan import assess
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("Practice", "For", "Known", "Severity"):
         table.add_column(heading)
     for practice in assess.practices():
         table.add_row(practice.id, ", ".join(practice.applies_to), practice.known, practice.severity)
-    _console().print(table)
+    console().print(table)
 
 
 @fingerprint_app.command(
@@ -407,7 +380,7 @@ def fingerprint_test() -> None:
     """Read JSON lines {"field", "value"} on standard input and say what each banner is taken for."""
     import json
 
-    from . import classify
+    from exposure_scan import classify
 
     for number, line in enumerate(sys.stdin, 1):
         if line.strip():
@@ -428,6 +401,6 @@ def _banner(number: int, line: str) -> tuple[str, str]:
 
 
 def _refuse(number: int) -> NoReturn:
-    from .model import Problem
+    from exposure_scan.model import Problem
 
     raise Problem(f'Line {number}: expected a JSON object like {{"field": "http.server", "value": "IST OIS"}}.')

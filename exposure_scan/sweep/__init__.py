@@ -1,0 +1,201 @@
+"""Joins the stages, for one site or a thousand: from what a person ordered to a scan that is judged.
+
+The only room that knows all stages. One site is the case n = 1 of many, and a scan that is derived
+again offline goes through the same lines as one that was made on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from exposure_scan import __version__, plan, scope
+from exposure_scan.conversation import Caller
+from exposure_scan.model import Evidence, Scan, Scanner, Target
+from exposure_scan.transport import Capture, Gate, record
+
+from . import derive, pages
+from .asking import Asking, Told
+from .derive import differences
+from .hosts import Asked, host_of, judge
+from .pages import render, render_index
+
+__all__ = [
+    "Notice",
+    "Progress",
+    "Result",
+    "differences",
+    "rederive",
+    "render",
+    "render_index",
+    "scan_site",
+    "scan_sites",
+    "write_site",
+]
+
+log = logging.getLogger("exposure_scan")
+
+_NO_CONTACT = "ask the operator of the sending address"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a site is: `done` of `of` questions answered or given up."""
+
+    site: str
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished scan and, where the privilege allowed one, the capture of its packets (pcap bytes)."""
+
+    scan: Scan
+    capture: bytes | None
+
+
+Notice = Callable[[Progress], None]
+
+
+def now() -> datetime:
+    """The time of day, aware, UTC."""
+    return datetime.now(UTC)
+
+
+async def scan_site(
+    order: scope.Order,
+    *,
+    ports: str | tuple[str, ...] = "default",
+    notice: Notice = lambda _: None,
+    clock: Callable[[], datetime] = now,
+) -> Result:
+    """Scan one site and judge it.
+
+    Raises:
+        Problem: no live authorization, or a target that may not be asked; nothing was sent.
+    """
+    targets = await scope.resolve(order, clock=clock)
+    gate = Gate(clock=clock)
+    for target in targets:
+        gate.admit(target)
+    started = clock()
+    caller = _caller(__version__, order.partner)
+    questions = {target: plan.questions(target, order.site, ports) for target in targets}
+    done, of = 0, sum(map(len, questions.values()))
+    notice(Progress(order.site.name, done, of))
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        notice(Progress(order.site.name, done, of))
+
+    async with gate.lag.measured(), record(gate, targets) as capture:
+        told = await asyncio.gather(
+            *(
+                Asking(gate, target, order.vantage, caller, one_more, order.site.present is not None).run(
+                    questions[target]
+                )
+                for target in targets
+            )
+        )
+    asked = _kept(targets, told, capture)
+    hosts = tuple(host_of(str(target), target.names, asked[target], order.site) for target in targets)
+    scan = Scan(
+        scanner=Scanner(version=__version__),
+        id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        started=started,
+        finished=clock(),
+        site=order.site,
+        authorization=order.authorization,
+        partner=order.partner,
+        vantage=order.vantage,
+        hosts=hosts,
+        evidence=tuple(one.evidence for group in asked.values() for one in group),
+        capture="none" if capture is None else "wire",
+        lag_ms=round(gate.lag.worst * 1000, 1),
+        **judge(hosts, order.site, order.vantage, started),
+    )
+    return Result(scan, None if capture is None else capture.pcap())
+
+
+def _kept(targets: Sequence[Target], told: Sequence[list[Told]], capture: Capture | None) -> dict[Target, list[Asked]]:
+    """What was asked, with its evidence, numbered through the scan."""
+    seen = {} if capture is None else capture.syn_acks()
+    kept: dict[Target, list[Asked]] = {}
+    number = 0
+    for target, rows in zip(targets, told, strict=True):
+        kept[target] = []
+        for row in rows:
+            number += 1
+            proof: Evidence = row.exchange.evidence(
+                f"e{number}",
+                str(target),
+                row.token,
+                row.purpose,
+                seen.get((target.address, row.exchange.question.port, _first_local_port(row))),
+            )
+            kept[target].append(Asked(row.exchange, proof))
+    return kept
+
+
+def _first_local_port(row: Told) -> int:
+    for event in row.exchange.events:
+        if event.what == "connected":
+            return int(event.detail.split(" ")[0].rpartition("|")[2])
+    return 0
+
+
+async def scan_sites(
+    orders: Sequence[scope.Order], *, at_once: int = 8, notice: Notice = lambda _: None
+) -> AsyncIterator[tuple[scope.Order, Result | Exception]]:
+    """Scan many sites, `at_once` of them at a time, and yield each as it ends.
+
+    One site's failure never stops the others: it is yielded in place of the result.
+    """
+    places = asyncio.Semaphore(at_once)
+
+    async def one(order: scope.Order) -> tuple[scope.Order, Result | Exception]:
+        async with places:
+            try:
+                return order, await scan_site(order, notice=notice)
+            except Exception as error:  # the one spot where a site's failure becomes a value
+                log.debug("site %s failed", order.site.name, exc_info=error)
+                return order, error
+
+    tasks = [asyncio.create_task(one(order)) for order in orders]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def rederive(scan: Scan) -> Scan:
+    """The scan as it comes out of its own evidence, offline.
+
+    Raises:
+        ReplayError: a record does not fit its conversation.
+        ValueError: the evidence is damaged, or of another address than the scan's hosts.
+    """
+    return derive.rederive(scan, _caller(scan.scanner.version, scan.partner))
+
+
+def write_site(folder: Path, result: Result) -> None:
+    """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
+
+    Raises:
+        Problem: a file cannot be written.
+    """
+    pages.write_site(folder, result.scan, result.capture)
+
+
+def _caller(version: str, partner: Mapping[str, str]) -> Caller:
+    return Caller(f"exposure-scan/{version}", partner.get("mail") or _NO_CONTACT)

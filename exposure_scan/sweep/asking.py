@@ -1,0 +1,210 @@
+"""All that is asked of one target, and when: the plan, again where tries were too few, and the last look.
+
+A first answer ends a question. Silence is asked again until a mere miss is less likely than one in a
+thousand on this path, or until the patience ends; what was never settled is said to be unmeasured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from exposure_scan import protocols
+from exposure_scan.conversation import Caller, Exchange, Observation
+from exposure_scan.model import Echo, PortState, Problem, Purpose, Question, Target, Vantage
+from exposure_scan.transport import Gate, converse
+
+from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of, miss_of, one_helped
+
+log = logging.getLogger("exposure_scan")
+
+_ROUNDS = 4  # of asking again, at most
+_FEW_SAMPLES = 10  # tries that a loss is measured on, at least, where anything answers
+_HELPER_ROUNDS = 2  # more for the other port where one of a VoIP helper's two shows
+_SPOILED = 0.5  # seconds of our own lag after which a silence is not believed
+_QUIET = 0.9  # seconds without any answer after which the way is looked at
+_HOPS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A question as it was asked: why, with which token, and what came."""
+
+    purpose: Purpose
+    token: str
+    exchange: Exchange
+
+
+@dataclass
+class Asking:
+    """One target's questions. `told` grows as they are answered."""
+
+    gate: Gate
+    target: Target
+    vantage: Vantage
+    caller: Caller
+    answered: Callable[[], None]  # called once for each question of the plan
+    believed: bool = False  # a person says that the site is there, so that silence may count
+    told: list[Told] = field(default_factory=list)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, questions: Sequence[Question]) -> list[Told]:
+        """Ask everything and return it, the plan's questions first, in their order.
+
+        Raises:
+            Problem: the consent is missing, or ended meanwhile.
+        """
+        way = asyncio.create_task(self._look_at_the_way())
+        try:
+            await self._all(questions, "ask", tell=True)
+            await asyncio.gather(self._again(questions), self._patiently(questions))
+            await self._last_look()
+            await way
+        finally:
+            way.cancel()
+            await asyncio.gather(way, return_exceptions=True)
+        place = {question: number for number, question in enumerate(questions)}
+        return sorted(self.told, key=lambda told: (told.purpose != "ask", place.get(told.exchange.question, 0)))
+
+    # --- one question ----------------------------------------------------------------------------
+
+    async def _all(self, questions: Iterable[Question], purpose: Purpose, *, tell: bool = False) -> None:
+        await asyncio.gather(*(self._ask(question, purpose, tell=tell) for question in questions))
+
+    async def _ask(self, question: Question, purpose: Purpose, *, tell: bool = False) -> Exchange:
+        token = secrets.token_hex(8)
+        exchange = self._not_from_here(question) or await self._converse(question, token)
+        self.told.append(Told(purpose, token, exchange))
+        if exchange.by == str(self.target):
+            self._heard.set()
+        if tell:
+            self.answered()
+        return exchange
+
+    def _not_from_here(self, question: Question) -> Exchange | None:
+        """A port that this network cannot ask: whatever came, it would be no word of the host."""
+        for reason, ports in (("vantage-blind", self.vantage.blind), ("vantage-forged", self.vantage.forged)):
+            if str(question) in ports:
+                return self._unmeasured(question, reason)
+        return None
+
+    async def _converse(self, question: Question, token: str) -> Exchange:
+        """Ask. A fault of ours makes that port unmeasured and nothing else."""
+        try:
+            conversation = protocols.conversation(question.probe, token, self.caller)
+            return await converse(self.gate, self.target, question, conversation)
+        except Problem:
+            raise
+        except Exception as error:  # the one spot where a fault of ours becomes a port's state
+            log.exception("%s %s: a fault in exposure-scan; it is reported as unmeasured", self.target, question)
+            return self._unmeasured(question, f"our-error: {type(error).__name__}")
+
+    def _unmeasured(self, question: Question, reason: str) -> Exchange:
+        state = Echo.UNMEASURED if question.transport == "icmp" else PortState.UNMEASURED
+        return Exchange(question, state, reason, None, 0, None, Observation(), self.gate.now(), ())
+
+    # --- rounds ----------------------------------------------------------------------------------
+
+    async def _again(self, questions: Sequence[Question]) -> None:
+        """Ask again what was silent with too few tries for this path, or while we were late ourselves."""
+        spoiled = self.gate.lag.worst > _SPOILED
+        faults = [q for q in questions if self._reason(q).startswith(("local-error", "our-error"))]
+        for number in range(_ROUNDS):
+            loss, samples = self._loss()
+            if 0 < samples < _FEW_SAMPLES and number == 0:
+                await self._measure_loss(_FEW_SAMPLES - samples)
+                loss, _ = self._loss()
+            miss = miss_of(loss)
+            todo = [q for q in questions if self._silent(q) and (spoiled or miss ** self._tries(q) > SURE)]
+            if number == 0:
+                todo += faults
+            if number < _HELPER_ROUNDS and one_helped({str(q) for q in questions if self._wordless(q)}):
+                todo += [q for q in questions if str(q) in HELPER and self._silent(q) and q not in todo]
+            if not todo:
+                return
+            spoiled = False
+            await self._all(todo, "again")
+
+    async def _patiently(self, questions: Sequence[Question]) -> None:
+        """Where silence may count, give SIP the seconds that a server may need to look up our name."""
+        if self._heard.is_set() or self.believed:
+            silent = [q for q in questions if q.probe == "sip-udp" and self._silent(q)]
+            await self._all((replace(q, probe="sip-udp-patient") for q in silent), "again")
+
+    def _of(self, question: Question) -> list[Exchange]:
+        return [
+            told.exchange
+            for told in self.told
+            if str(told.exchange.question) == str(question) and told.purpose != "loss"
+        ]
+
+    def _silent(self, question: Question) -> bool:
+        return all(map(is_silent, self._of(question)))
+
+    def _wordless(self, question: Question) -> bool:
+        return any(map(is_wordless, self._of(question)))
+
+    def _reason(self, question: Question) -> str:
+        return self._of(question)[-1].reason
+
+    def _tries(self, question: Question) -> int:
+        return sum(exchange.tries for exchange in self._of(question))
+
+    def _answers(self) -> list[Exchange]:
+        return [told.exchange for told in self.told if told.exchange.by == str(self.target) and told.purpose != "path"]
+
+    def _loss(self) -> tuple[float | None, int]:
+        return loss_of(self._answers())
+
+    async def _measure_loss(self, wanted: int) -> None:
+        """A few more tries at what answers, the cheapest first: few answers show no loss."""
+        answers = self._answers()
+        echo = [exchange for exchange in answers if exchange.question.transport == "icmp"]
+        udp = [exchange for exchange in answers if exchange.reason == "udp-reply"]
+        tcp = [exchange for exchange in answers if exchange.question.transport == "tcp"]
+        for exchange in (*echo[:1], *udp[:1], *tcp[:1])[:1]:
+            question = exchange.question
+            if question.transport == "tcp":
+                question = replace(question, probe="silent")
+            await self._all([question] * wanted, "loss")
+
+    # --- the way, and the end --------------------------------------------------------------------
+
+    async def _look_at_the_way(self) -> None:
+        """Of a host that says nothing, find the last router that does."""
+        try:
+            async with asyncio.timeout(_QUIET):
+                await self._heard.wait()
+        except TimeoutError:
+            hops = (Question("udp", FIRST_HOP_PORT + hop, "hop", "the way", ttl=hop + 1) for hop in range(_HOPS))
+            await self._all(hops, "path")
+
+    async def _last_look(self) -> None:
+        """Ask what answered first once more: who has begun to block us makes every later silence worthless."""
+        first = self._first_answer()
+        if first is None or not any(is_silent(told.exchange) for told in self.told if told.purpose != "path"):
+            return
+        miss = miss_of(self._loss()[0])
+        tries = 0
+        for number in range(_ROUNDS):  # twice at least: to say that somebody blocks us is no small thing
+            exchange = await self._ask(first, "still-there")
+            tries += exchange.tries
+            if not is_silent(exchange) or (number and miss**tries < SURE):
+                return
+
+    def _first_answer(self) -> Question | None:
+        """The earliest open port, else the earliest that refused, else ping. ICMP errors may be rationed."""
+        kinds = ("syn-ack", "udp-reply"), ("rst",), ("echo-reply",)
+        for reasons in kinds:
+            answers = [exchange for exchange in self._answers() if exchange.reason in reasons]
+            if answers:
+                return min(answers, key=_when).question
+        return None
+
+
+def _when(exchange: Exchange) -> datetime:
+    return exchange.at

@@ -1,0 +1,46 @@
+"""What people read of a scan: every format, a site's folder, and the page that links the sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from exposure_scan import assess, evidence, report
+from exposure_scan.model import Scan
+
+
+def render(scan: Scan, format_: str) -> str:
+    """The scan in one of `report.FORMATS`."""
+    return report.render(scan, format_, practices=_practice_texts())
+
+
+def render_index(scans: Sequence[tuple[str, Scan]]) -> str:
+    """The page that links the reports of several sites, each in the folder of the given name."""
+    return report.render_index(scans)
+
+
+def write_site(folder: Path, scan: Scan, capture: bytes | None) -> None:
+    """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
+
+    Raises:
+        Problem: a file cannot be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    document = scan.to_json()
+    evidence.write_file(folder / evidence.SCAN, document)
+    evidence.write_file(folder / "report.html", render(scan, "html"))
+    evidence.write_bundle(folder / "evidence.zip", document, capture)
+
+
+def _practice_texts() -> tuple[report.PracticeText, ...]:
+    return tuple(
+        report.PracticeText(
+            id=practice.id,
+            title=practice.title,
+            why=practice.why,
+            part=practice.part,
+            menu_path=practice.menu_path,
+            known=practice.known,
+        )
+        for practice in assess.practices()
+    )

@@ -1,0 +1,75 @@
+"""How fast we may go: a token bucket for the packets, and how late this process itself is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+_LAG_STEP = 0.05  # seconds between two looks at the clock
+_LATE = 0.1  # seconds of lag that halve the pace
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: one token is one packet. Times are seconds of any one clock."""
+
+    rate: float
+    burst: float
+    tokens: float = field(init=False)
+    stamp: float | None = None
+
+    def __post_init__(self) -> None:
+        self.burst = max(1.0, self.burst)
+        self.tokens = self.burst
+
+    def take(self, now: float, cost: float) -> float:
+        """Take `cost` tokens and return 0, or take none and return the seconds to wait.
+
+        What costs more than the bucket holds passes when the bucket is full, and leaves a debt.
+        """
+        if self.stamp is not None:
+            self.tokens = min(self.burst, self.tokens + (now - self.stamp) * self.rate)
+        self.stamp = now
+        missing = min(cost, self.burst) - self.tokens
+        if missing > 1e-9:
+            return missing / self.rate
+        self.tokens -= cost
+        return 0.0
+
+    def owe(self, cost: float) -> None:
+        """Take tokens for what was sent without asking; whoever comes next waits for it."""
+        self.tokens -= cost
+
+
+@dataclass(slots=True)
+class Lag:
+    """How late this process's event loop runs, in seconds: now, and at worst. The pace follows it."""
+
+    now: float = 0.0
+    worst: float = 0.0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times slower to go: a loop that is late cannot listen to more."""
+        return 1.0 + min(9.0, self.now / _LATE)
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        """Measure while the block runs."""
+
+        async def measure() -> None:
+            loop = asyncio.get_running_loop()
+            while True:
+                due = loop.time() + _LAG_STEP
+                await asyncio.sleep(_LAG_STEP)
+                self.now = max(0.0, loop.time() - due)
+                self.worst = max(self.worst, self.now)
+
+        task = asyncio.create_task(measure())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
