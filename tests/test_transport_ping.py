@@ -7,6 +7,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def sysctl() -> Iterator[Callable[[str, str], None]]:
 
     yield change
     for path, value in before.items():
-        path.write_text(value)
+        with suppress(OSError):  # an ordinary user's network may not name groups that it does not have
+            path.write_text(value)
 
 
 @BOTH
@@ -147,7 +149,7 @@ def no_raw_sockets(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_raw_sockets_the_kernels_ping_socket_asks(
     host: str, name: str, monkeypatch: pytest.MonkeyPatch, sysctl: Callable[[str, str], None]
 ) -> None:
-    sysctl("ipv4/ping_group_range", "0 2147483647")
+    sysctl("ipv4/ping_group_range", "0 0")
 
     async def main() -> None:
         gate, whom = admitted(host)
