@@ -134,11 +134,11 @@ def test_pings_at_the_same_time_do_not_take_each_others_replies() -> None:
     run(main())
 
 
-def no_raw_sockets(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_raw_sockets(gate: Gate, monkeypatch: pytest.MonkeyPatch, *, nor_ping_sockets: bool = False) -> None:
     opening = gate._open
 
     def refuse(held: Any, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        if kind == socket.SOCK_RAW:
+        if kind == socket.SOCK_RAW or (nor_ping_sockets and protocol):
             raise PermissionError(errno.EPERM, "Operation not permitted")
         return opening(held, family, kind, protocol)
 
@@ -167,7 +167,7 @@ def test_without_raw_sockets_the_kernels_ping_socket_asks(
 def test_without_any_icmp_socket_and_without_ping_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         gate, whom = admitted()
-        no_raw_sockets(gate, monkeypatch)  # and ping_group_range is empty in a fresh network
+        no_raw_sockets(gate, monkeypatch, nor_ping_sockets=True)
         monkeypatch.setattr("shutil.which", lambda program: None)
         async with peers.wire() as seen:
             exchange = await ask(gate, whom, "icmp", 0, probe("echo"))
