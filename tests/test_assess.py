@@ -439,6 +439,14 @@ def test_a_word_on_the_presence_ends_after_24_hours_or_when_it_says() -> None:
         assert judge(silent(), device=DeviceClass.SERVER, present=said)[0] is word
 
 
+def test_a_router_that_finds_no_way_settles_nothing_and_is_named_once() -> None:
+    lost = [port(key, "filtered", reason="icmp-host-unreachable", by="198.51.100.1") for key in SIP_KEYS]
+    word, because, findings = judge(host(*ports(*lost), device=SERVER))
+    assert word is Verdict.INCONCLUSIVE
+    assert findings["sip.not-reachable"].status is Status.CANNOT_TELL
+    assert because[0].count("198.51.100.1 said icmp-host-unreachable") == 1
+
+
 def test_a_finding_is_as_sure_as_its_least_sure_silence() -> None:
     sure = iter((1.0, 0.9995, 0.9991, 1.0))
     rows = [port(key, "filtered" if "tcp" in key else "open|filtered", confidence=next(sure)) for key in SIP_KEYS]

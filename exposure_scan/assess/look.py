@@ -114,6 +114,8 @@ class Look:
             if port.service is None and port.banner is None:
                 return f"{port.key} is open and said nothing that tells what it is; it needs a look."
             return f"{told(port)}, which does not settle the matter; it needs a look."
+        if port.by is not None:
+            return f"{port.by} said {port.reason} of the way there, which does not show what is open behind it."
         return f"{port.key} was silent, but was not asked often enough to count as shut."
 
 
