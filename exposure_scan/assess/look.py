@@ -133,7 +133,8 @@ def _shut(port: Port) -> bool:
     if port.state is PortState.CLOSED:
         return True
     quiet = port.state in (PortState.FILTERED, PortState.OPEN_FILTERED)
-    sure = port.tries >= _ENOUGH_TRIES and (port.confidence is None or port.confidence >= _SURE)
+    # A router that finds no way to the host says nothing of its ports, however often it says so.
+    sure = port.by is None and port.tries >= _ENOUGH_TRIES and (port.confidence is None or port.confidence >= _SURE)
     return quiet and (sure or port.reason in _REFUSALS)
 
 
