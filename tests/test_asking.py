@@ -19,7 +19,7 @@ from exposure_scan.transport import Gate
 HOST = "198.51.100.10"
 TARGET = Target(ip_address(HOST), (), Authorization(by="practice site"))
 AT = datetime(2026, 11, 25, tzinfo=UTC)
-SHUT = [Question("tcp", number, "silent") for number in range(1, 11)]
+SHUT = [Question("tcp", number, "silent") for number in range(1, 21)]
 SMTP, UDP, PING = Question("tcp", 25, "greeting"), Question("udp", 53, "dns"), Question("icmp", 0, "echo")
 
 Answer = tuple[PortState | Echo, str, str | None, int]  # state, reason, by, tries
@@ -91,7 +91,7 @@ def test_asking_again_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_few_answers_are_asked_more_to_measure_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     told = scan(monkeypatch, [SMTP, UDP], lambda q, _: OPEN if q.port == 25 else QUIET)
-    assert sum(one.purpose == "loss" for one in told) == 9
+    assert sum(one.purpose == "loss" for one in told) == 19
     told = scan(monkeypatch, [*SHUT, UDP], lambda q, _: QUIET if q == UDP else RST)
     assert not [one for one in told if one.purpose == "loss"]
 

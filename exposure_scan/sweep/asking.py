@@ -23,7 +23,7 @@ from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of
 log = logging.getLogger("exposure_scan")
 
 _ROUNDS = 4  # of asking again, at most
-_FEW_SAMPLES = 10  # tries that a loss is measured on, at least, where anything answers
+_FEW_SAMPLES = 20  # tries that a loss is measured on, at least, where anything answers
 _HELPER_ROUNDS = 2  # more for the other port where one of a VoIP helper's two shows
 _SPOILED = 0.5  # seconds of our own lag after which a silence is not believed
 _QUIET = 0.9  # seconds without any answer after which the way is looked at
@@ -114,11 +114,10 @@ class Asking:
         spoiled = self.gate.lag.worst > _SPOILED
         faults = [q for q in questions if self._reason(q).startswith(("local-error", "our-error"))]
         for number in range(_ROUNDS):
-            loss, samples = self._loss()
+            samples = self._loss()[1]
             if 0 < samples < _FEW_SAMPLES and number == 0:
                 await self._measure_loss(_FEW_SAMPLES - samples)
-                loss, _ = self._loss()
-            miss = miss_of(loss)
+            miss = miss_of(*self._loss())
             todo = [q for q in questions if self._silent(q) and (spoiled or miss ** self._tries(q) > SURE)]
             if number == 0:
                 todo += faults
@@ -188,7 +187,7 @@ class Asking:
         first = self._first_answer()
         if first is None or not any(is_silent(told.exchange) for told in self.told if told.purpose != "path"):
             return
-        miss = miss_of(self._loss()[0])
+        miss = miss_of(*self._loss())
         tries = 0
         for number in range(_ROUNDS):  # twice at least: to say that somebody blocks us is no small thing
             exchange = await self._ask(first, "still-there")

@@ -79,9 +79,12 @@ def loss_of(exchanges: Iterable[Exchange]) -> tuple[float | None, int]:
     return ((total - len(tries)) / total, total) if total else (None, 0)
 
 
-def miss_of(loss: float | None) -> float:
-    """How likely one try comes to nothing on this path; never taken for less than on an ordinary line."""
-    return max(ORDINARY_MISS, loss or 0.0)
+def miss_of(loss: float | None, samples: int) -> float:
+    """How likely one try comes to nothing on this path; never taken for less than on an ordinary line.
+
+    Few samples may have been lucky: two lost tries and two others are added (Agresti and Coull, 1998).
+    """
+    return max(ORDINARY_MISS, (loss * samples + 2) / (samples + 4)) if loss is not None else ORDINARY_MISS
 
 
 def judge(hosts: Sequence[Host], site: Site, vantage: Vantage, on: datetime) -> dict[str, object]:
@@ -109,7 +112,7 @@ def host_of(address: str, names: tuple[str, ...], asked: Sequence[Asked], site: 
     middlebox, blurred = _middlebox(best, pinged=any(one.answered for one in echoes))
     notes = _differing_handshakes(best)
     ports = tuple(
-        classify.classify_port(_port(best[key], group, miss_of(loss), notes.get(key, ())))
+        classify.classify_port(_port(best[key], group, miss_of(loss, samples), notes.get(key, ())))
         for key, group in groups.items()
     )
     device, also = classify.classify_host(ports, site)
