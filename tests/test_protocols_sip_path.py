@@ -142,10 +142,10 @@ def seen_from(received: str, rport: int, local: tuple[str, int]) -> Observation:
 
 
 def test_our_own_router_is_no_leak_of_theirs() -> None:
-    seen = seen_from("203.0.113.7", 61000, BEHIND_NAT)
+    seen = seen_from("198.51.100.7", 61000, BEHIND_NAT)
     assert seen.notes == (
         (
-            "The host saw our request come from 203.0.113.7:61000, not from 10.0.2.15:40000: addresses are translated "
+            "The host saw our request come from 198.51.100.7:61000, not from 10.0.2.15:40000: addresses are translated "
             "on the way, as is usual where the scanner is behind a router."
         ),
     )

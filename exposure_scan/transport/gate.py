@@ -321,10 +321,6 @@ class Gate:
         """Whether this gate opened a socket from `local_port` to that port (6 is TCP, 17 is UDP)."""
         return (protocol, local_port, address, port) in self._flows
 
-    def is_admitted(self, address: Address) -> bool:
-        """Whether the address was ever admitted."""
-        return address in self._hosts
-
     def _service(self, address: Address, port: int) -> asyncio.Semaphore:
         found = self._services.get((address, port))
         if found is None:
