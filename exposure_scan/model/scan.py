@@ -1,193 +1,16 @@
-"""The frozen types that cross every border between rooms, and their JSON form.
-
-Everything a later stage, a saved scan or a report knows about a site stands in these types. This
-module imports nothing of ours, so any room may import it. `Scan` is the JSON document
-``exposure-scan/scan/1``; its JSON Schema is generated from here.
-"""
+"""What a scan saw and made of it, up to the JSON document ``exposure-scan/scan/1``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from datetime import datetime
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from .site import Authorization, Site, Vantage, Waiver
+from .words import DeviceClass, Echo, Frozen, PortState, Severity, Status, Verdict
 
 SCHEMA = "exposure-scan/scan/1"
-
-Address: TypeAlias = IPv4Address | IPv6Address
-
-
-class Problem(Exception):  # noqa: N818 - it is the user's, not the program's
-    """Wrong use: one clear sentence a mistake, each with what to do. The command line exits with 2."""
-
-    def __init__(self, *sentences: str) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences = sentences
-
-
-class Verdict(StrEnum):
-    """What the scan says as a whole (design, section 5)."""
-
-    GO = "go"
-    NO_GO = "no-go"
-    INCONCLUSIVE = "inconclusive"
-
-
-class DeviceClass(StrEnum):
-    """What kind of device answers."""
-
-    SERVER = "allworx-server"
-    HANDSET = "allworx-handset"
-    PX = "allworx-px"
-    ALLWORX = "allworx"  # the family is certain, the class is not
-    OTHER = "other"  # answers, and is something else
-    UNKNOWN = "unknown"
-
-
-class PortState(StrEnum):
-    """Nmap's port states, and `unmeasured` for what could not be asked."""
-
-    OPEN = "open"
-    CLOSED = "closed"
-    FILTERED = "filtered"
-    OPEN_FILTERED = "open|filtered"
-    UNMEASURED = "unmeasured"
-
-
-class Echo(StrEnum):
-    """Whether the address answers ping (ICMP echo, RFC 792 and RFC 4443)."""
-
-    REPLIED = "replied"
-    SILENT = "silent"
-    UNMEASURED = "unmeasured"
-
-
-class Status(StrEnum):
-    """How a practice stands on one host."""
-
-    MET = "met"
-    NOT_MET = "not-met"
-    CANNOT_TELL = "cannot-tell"
-    DECLARED = "declared"
-    UNDECLARED = "undeclared"
-    NOT_APPLICABLE = "not-applicable"
-
-
-class Severity(StrEnum):
-    """How much a broken practice weighs; critical and high decide the verdict."""
-
-    CRITICAL = "critical"
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
-class Frozen(BaseModel):
-    """Base of every JSON type: immutable, and unknown keys are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Authorization(Frozen):
-    """Who consented to the scan. Without a live one no packet leaves."""
-
-    by: str
-    until: datetime | None = None  # aware; None means until further notice
-    reference: str | None = None
-    role: str | None = None
-    on: date | None = None
-
-
-class Presence(Frozen):
-    """A person's word that the live site really is at this address (silence cannot say so)."""
-
-    by: str
-    on: datetime  # aware
-    how: str | None = None
-    until: datetime | None = None  # aware; None means 24 hours from `on`
-
-    @property
-    def ends(self) -> datetime:
-        """When the word is too old to count."""
-        return self.until or self.on + timedelta(hours=24)
-
-
-class Declaration(Frozen):
-    """The operator's word for a practice that nobody can see from outside."""
-
-    by: str
-    on: date
-
-
-class Waiver(Frozen):
-    """A finding that somebody accepted, until a day."""
-
-    practice: str
-    until: date
-    because: str
-    by: str
-
-
-class Vantage(Frozen):
-    """From where the scan looked, and what the check of that network found (`vantage check`).
-
-    A port in `blind` cannot be reached from there at all, one in `forged` is answered there by
-    somebody else than the host that was asked; both as ``tcp/25``.
-    """
-
-    name: str
-    checked: bool = False
-    outside: bool = True  # False for --internal scans: no outside view
-    on: datetime | None = None  # when it was checked; aware
-    blind: tuple[str, ...] = ()
-    forged: tuple[str, ...] = ()
-
-
-class Site(Frozen):
-    """What the operator says about a site; the part of the sites file that scan and report need."""
-
-    name: str
-    targets: tuple[str, ...]
-    device: DeviceClass | None = None
-    model: str | None = None
-    software: str | None = None
-    expect: tuple[str, ...] = ()  # services meant to be open: "udp/5060"
-    voicemail: dict[str, int] = Field(default_factory=dict)  # moved voicemail: {"smtp": 2525, "imap": 1143}
-    present: Presence | None = None
-    declares: dict[str, Declaration] = Field(default_factory=dict)  # practice id -> who and when
-    waivers: tuple[Waiver, ...] = ()
-    require_declarations: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One address that may be asked. Only `scope` makes one, and only after every check passed."""
-
-    address: Address
-    names: tuple[str, ...]  # the names that led here, if any
-    authorization: Authorization
-    packets_per_second: float = 100.0
-    burst: int = 20
-
-    def __str__(self) -> str:
-        return str(self.address)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One thing to ask a target: which port, in which protocol's words."""
-
-    transport: Literal["tcp", "udp", "icmp"]
-    port: int  # 0 for icmp
-    probe: str  # name of a conversation in `protocols`
-    why: str = ""
-    ttl: int | None = None  # hops that its packets live for; None is the system's default
-
-    def __str__(self) -> str:
-        return f"{self.transport}/{self.port}" if self.port else self.transport
 
 
 class Tls(Frozen):
@@ -205,7 +28,7 @@ class Tls(Frozen):
 
 
 class Support(Frozen):
-    """One fingerprint that matched: what it says, how surely, and on what."""
+    """One fingerprint that matched: what it says, how surely, by whose word, and on what."""
 
     fingerprint: str
     says: DeviceClass
@@ -213,6 +36,9 @@ class Support(Frozen):
     field: str
     value: str
     heuristic: bool = False
+    source: str = ""
+    pack: str | None = None  # the fingerprint pack it is from; None: it came with the scanner
+    port: str | None = None  # "tcp/25"
     evidence: tuple[str, ...] = ()
 
 
@@ -226,6 +52,7 @@ class Device(Frozen):
     version: str | None = None
     evidence: tuple[str, ...] = ()
     support: tuple[Support, ...] = ()
+    against: tuple[Support, ...] = ()  # what the same ports said that speaks for something else
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
@@ -254,6 +81,19 @@ class Port(Frozen):
     def key(self) -> str:
         """``udp/5060``, the form that the command line and the sites file use."""
         return f"{self.transport}/{self.port}"
+
+
+class Swept(Frozen):
+    """TCP ports of a wide sweep that came to the same, told together. What is open is asked on as a `Port`."""
+
+    ports: str  # "1-20,26-52", ascending
+    number: int
+    state: PortState
+    reason: str
+    confidence: float | None = Field(default=None, ge=0, le=1)  # of one port, as a port's own
+    by: str | None = None
+    tries: int = 0  # for each port
+    evidence: tuple[str, ...] = ()
 
 
 class Alive(Frozen):
@@ -315,11 +155,13 @@ class Host(Frozen):
     device: Device
     also: tuple[Device, ...] = ()
     ports: tuple[Port, ...] = ()
+    swept: tuple[Swept, ...] = ()
     path: Path = Path()
 
 
-Purpose: TypeAlias = Literal["ask", "again", "loss", "still-there", "path"]
-"""Why a question was asked: first, again because tries were too few, to measure loss, at the end, or for the way."""
+Purpose: TypeAlias = Literal["ask", "again", "loss", "still-there", "path", "sweep"]
+"""Why a question was asked: first, again because tries were too few, to measure loss, whether it is still there,
+for the way, or to find what was moved."""
 
 
 class Step(Frozen):
@@ -355,7 +197,8 @@ class Evidence(Frozen):
     kind: Literal["tcp", "udp", "icmp"]
     at: datetime
     address: str
-    port: int
+    port: int  # 0 for ping, and for the many of `ports`
+    ports: str = ""  # of a wide sweep: the ports that all came to this, "1-20,26-52"
     probe: str
     purpose: Purpose = "ask"
     token: str  # seeds the unique words (branch, Call-ID, nonce) so that the conversation can be repeated
@@ -393,6 +236,15 @@ class Scanner(Frozen):
     version: str
 
 
+class Pack(Frozen):
+    """A fingerprint pack that a scan used: its words are kept, so that the same findings come out anywhere."""
+
+    name: str
+    origin: str  # who learnt it, when, from what
+    sha256: str  # of `text`, hex
+    text: str  # the TOML document
+
+
 class Declarations(Frozen):
     """How many of the practices that only the operator knows were declared."""
 
@@ -419,6 +271,7 @@ class Scan(Frozen):
     hosts: tuple[Host, ...]
     findings: tuple[Finding, ...]
     declarations: Declarations
+    packs: tuple[Pack, ...] = ()  # that spoke in this scan
     evidence: tuple[Evidence, ...]
     capture: Literal["wire", "none"] = "none"
     lag_ms: float = 0.0  # how late the scanner itself was at worst

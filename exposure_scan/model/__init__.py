@@ -1,0 +1,73 @@
+"""The frozen types that cross every border between rooms, and their JSON form.
+
+Everything a later stage, a saved scan or a report knows about a site stands in these types. This
+room imports nothing of ours, so any room may import it. `Scan` is the JSON document
+``exposure-scan/scan/1``; its JSON Schema is generated from here.
+"""
+
+from __future__ import annotations
+
+from .scan import (
+    SCHEMA,
+    Alive,
+    Dark,
+    Declarations,
+    Device,
+    Evidence,
+    Finding,
+    Hop,
+    Host,
+    Pack,
+    Path,
+    Port,
+    Purpose,
+    RouterError,
+    Scan,
+    Scanner,
+    Step,
+    Support,
+    Swept,
+    Tls,
+)
+from .site import Address, Authorization, Declaration, Presence, Question, Site, Target, Vantage, Waiver
+from .words import DeviceClass, Echo, Frozen, PortState, Problem, Severity, Status, Verdict
+
+__all__ = [
+    "SCHEMA",
+    "Address",
+    "Alive",
+    "Authorization",
+    "Dark",
+    "Declaration",
+    "Declarations",
+    "Device",
+    "DeviceClass",
+    "Echo",
+    "Evidence",
+    "Finding",
+    "Frozen",
+    "Hop",
+    "Host",
+    "Pack",
+    "Path",
+    "Port",
+    "PortState",
+    "Presence",
+    "Problem",
+    "Purpose",
+    "Question",
+    "RouterError",
+    "Scan",
+    "Scanner",
+    "Severity",
+    "Site",
+    "Status",
+    "Step",
+    "Support",
+    "Swept",
+    "Target",
+    "Tls",
+    "Vantage",
+    "Verdict",
+    "Waiver",
+]
