@@ -167,7 +167,8 @@ def test_a_foreign_port_shows_product_and_version_and_keeps_the_hint_against_it(
     found = classify_port(port("udp/5060", sip_server="Asterisk PBX 18.9", sip_user_agent="Allworx"))
     assert found.device is not None
     assert (found.device.class_, found.device.version, found.product) == (OTHER, "18.9", "Asterisk")
-    assert [support.says for support in found.device.support] == [OTHER, ALLWORX]
+    assert [support.says for support in found.device.support] == [OTHER]
+    assert [support.says for support in found.device.against] == [ALLWORX]
 
 
 def test_a_copied_title_on_a_foreign_server_makes_no_server_of_it() -> None:

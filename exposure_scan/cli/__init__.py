@@ -10,11 +10,12 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import FAILED, GO, INCONCLUSIVE, INTERRUPTED, NO_GO, WRONG_USE, console, progress
+from .fingerprint import fingerprint_app
+from .shared import FAILED, GO, INCONCLUSIVE, INTERRUPTED, NO_GO, WRONG_USE, DeviceWord, Packs, console, known, progress
 from .vantage import vantage_app
 
 if TYPE_CHECKING:
@@ -32,18 +33,9 @@ app = typer.Typer(
     "vendor's security bulletin. Scans only addresses that somebody authorized.",
 )
 sites_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sites file.")
-fingerprint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What answers are known.")
 app.add_typer(sites_app, name="sites")
 app.add_typer(fingerprint_app, name="fingerprint")
 app.add_typer(vantage_app, name="vantage")
-
-
-class DeviceWord(StrEnum):
-    """The words of --device."""
-
-    SERVER = "server"
-    HANDSET = "handset"
-    PX = "px"
 
 
 class Format(StrEnum):
@@ -145,6 +137,7 @@ def scan(
     internal: Annotated[
         bool, typer.Option("--internal", help="Allow private addresses; the report then says: no outside view.")
     ] = False,
+    packs: Packs = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every port and every practice.")] = False,
 ) -> None:
@@ -165,12 +158,13 @@ def scan(
     }
     order = _order(targets or [], site, sites, authorized_by, reference, until, words)
     order = checks.looking_from(order, vantage.stored_path(), sweep.now())
+    fingerprints = known(packs)
     asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
     for path in (html, evidence, None if json_file in (None, "-") else Path(json_file)):
         if path is not None:
             files.check_writable(path)
     with progress(silent=quiet or json_file == "-") as notice:
-        result = asyncio.run(sweep.scan_site(order, ports=asked, notice=notice))
+        result = asyncio.run(sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice))
     document = result.scan.to_json()
     if html is not None:
         files.write_file(html, sweep.render(result.scan, "html"))
@@ -370,37 +364,3 @@ def practices() -> None:
     for practice in assess.practices():
         table.add_row(practice.id, ", ".join(practice.applies_to), practice.known, practice.severity)
     console().print(table)
-
-
-@fingerprint_app.command(
-    "test",
-    epilog="""Example: echo '{"field": "http.server", "value": "IST OIS"}' | exposure-scan fingerprint test""",
-)
-def fingerprint_test() -> None:
-    """Read JSON lines {"field", "value"} on standard input and say what each banner is taken for."""
-    import json
-
-    from exposure_scan import classify
-
-    for number, line in enumerate(sys.stdin, 1):
-        if line.strip():
-            typer.echo(json.dumps(classify.match_line(*_banner(number, line)), ensure_ascii=True))
-
-
-def _banner(number: int, line: str) -> tuple[str, str]:
-    import json
-
-    try:
-        row = json.loads(line)
-        field, value = row["field"], row["value"]
-    except (ValueError, KeyError, TypeError):
-        _refuse(number)
-    if not isinstance(field, str) or not isinstance(value, str):
-        _refuse(number)
-    return field, value
-
-
-def _refuse(number: int) -> NoReturn:
-    from exposure_scan.model import Problem
-
-    raise Problem(f'Line {number}: expected a JSON object like {{"field": "http.server", "value": "IST OIS"}}.')

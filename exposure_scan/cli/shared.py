@@ -4,14 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from exposure_scan import sweep
+    from exposure_scan import classify, sweep
 
 GO, NO_GO, WRONG_USE, INCONCLUSIVE, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+class DeviceWord(StrEnum):
+    """The words of --device and --class."""
+
+    SERVER = "server"
+    HANDSET = "handset"
+    PX = "px"
+
+
+Packs = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="EXPOSURE_SCAN_PACKS",
+        help="Folder of fingerprint packs; by default packs in the user's data folder.",
+        metavar="DIR",
+    ),
+]
+
+
+def known(packs: Path | None) -> classify.Known:
+    """The fingerprints to go by: the scanner's own and those of the folder.
+
+    Raises:
+        Problem: the folder that was asked for is not there, or a pack in it is damaged.
+    """
+    from exposure_scan import classify
+    from exposure_scan.model import Problem
+
+    if packs is not None and not packs.is_dir():
+        raise Problem(f"There is no folder {packs}; --packs names the folder that holds fingerprint packs.")
+    return classify.read_packs(packs or classify.default_folder())
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exposure_scan import __version__, plan, scope
+from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
 from exposure_scan.model import Evidence, Scan, Scanner, Target
 from exposure_scan.transport import Capture, Gate, record
@@ -22,7 +22,7 @@ from exposure_scan.transport import Capture, Gate, record
 from . import derive, pages
 from .asking import Asking, Told
 from .derive import differences
-from .hosts import Asked, host_of, judge
+from .hosts import Asked, host_of, judge, packs_of
 from .pages import render, render_index
 
 __all__ = [
@@ -72,10 +72,11 @@ async def scan_site(
     order: scope.Order,
     *,
     ports: str | tuple[str, ...] = "default",
+    known: classify.Known | None = None,
     notice: Notice = lambda _: None,
     clock: Callable[[], datetime] = now,
 ) -> Result:
-    """Scan one site and judge it.
+    """Scan one site and judge it by the fingerprints of `known`, by default the scanner's own.
 
     Raises:
         Problem: no live authorization, or a target that may not be asked; nothing was sent.
@@ -105,7 +106,8 @@ async def scan_site(
             )
         )
     asked = _kept(targets, told, capture)
-    hosts = tuple(host_of(str(target), target.names, asked[target], order.site) for target in targets)
+    known = known or classify.built_in()
+    hosts = tuple(host_of(str(target), target.names, asked[target], order.site, known) for target in targets)
     scan = Scan(
         scanner=Scanner(version=__version__),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
@@ -116,6 +118,7 @@ async def scan_site(
         partner=order.partner,
         vantage=order.vantage,
         hosts=hosts,
+        packs=packs_of(hosts, known),
         evidence=tuple(one.evidence for group in asked.values() for one in group),
         capture="none" if capture is None else "wire",
         lag_ms=round(gate.lag.worst * 1000, 1),
@@ -152,7 +155,11 @@ def _first_local_port(row: Told) -> int:
 
 
 async def scan_sites(
-    orders: Sequence[scope.Order], *, at_once: int = 8, notice: Notice = lambda _: None
+    orders: Sequence[scope.Order],
+    *,
+    at_once: int = 8,
+    known: classify.Known | None = None,
+    notice: Notice = lambda _: None,
 ) -> AsyncIterator[tuple[scope.Order, Result | Exception]]:
     """Scan many sites, `at_once` of them at a time, and yield each as it ends.
 
@@ -163,7 +170,7 @@ async def scan_sites(
     async def one(order: scope.Order) -> tuple[scope.Order, Result | Exception]:
         async with places:
             try:
-                return order, await scan_site(order, notice=notice)
+                return order, await scan_site(order, known=known, notice=notice)
             except Exception as error:  # the one spot where a site's failure becomes a value
                 log.debug("site %s failed", order.site.name, exc_info=error)
                 return order, error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exposure_scan import plan, protocols
+from exposure_scan import classify, plan, protocols
 from exposure_scan.conversation import Caller, Event, Exchange, Observation, ReplayError, events_of, replay
 from exposure_scan.model import Echo, Evidence, Host, PortState, Question, Scan
 
-from .hosts import FIRST_HOP_PORT, Asked, host_of, judge
+from .hosts import FIRST_HOP_PORT, Asked, host_of, judge, packs_of
 
 
 def rederive(scan: Scan, caller: Caller) -> Scan:
@@ -17,14 +17,19 @@ def rederive(scan: Scan, caller: Caller) -> Scan:
     Raises:
         ReplayError: a record does not fit its conversation.
         ValueError: the evidence is damaged, or of another address than the scan's hosts.
+        Problem: a fingerprint pack that the scan keeps is none.
     """
     asked: dict[str, list[Asked]] = {host.address: [] for host in scan.hosts}
     for proof in scan.evidence:
         if proof.address not in asked:
             raise ValueError(f"evidence {proof.id} is of {proof.address}, which is no host of this scan")
         asked[proof.address].append(Asked(_repeat(proof, caller), proof))
-    hosts = tuple(host_of(host.address, host.names, asked[host.address], scan.site) for host in scan.hosts)
-    return scan.model_copy(update={"hosts": hosts, **judge(hosts, scan.site, scan.vantage, scan.started)})
+    known = classify.known_with((f"the kept pack {pack.name}", pack.text) for pack in scan.packs)
+    hosts = tuple(host_of(host.address, host.names, asked[host.address], scan.site, known) for host in scan.hosts)
+    packs = packs_of(hosts, known)
+    return scan.model_copy(
+        update={"hosts": hosts, "packs": packs, **judge(hosts, scan.site, scan.vantage, scan.started)}
+    )
 
 
 def _repeat(proof: Evidence, caller: Caller) -> Exchange:
@@ -92,6 +97,8 @@ def differences(scan: Scan, derived: Scan) -> list[str]:
         elif other != finding:
             found.append(f"{finding.practice} on {finding.host} is worded otherwise than the evidence gives.")
     found += [f"{practice} on {host} is missing from the saved scan." for practice, host in fresh]
+    if scan.packs != derived.packs:
+        found.append("The fingerprint packs are kept otherwise than the evidence uses them.")
     if not found and scan != derived:
         found.append("The reasons or the declarations are saved otherwise than the evidence gives.")
     return found

@@ -17,6 +17,7 @@ from exposure_scan.model import (
     Evidence,
     Hop,
     Host,
+    Pack,
     Path,
     Port,
     PortState,
@@ -99,8 +100,10 @@ def judge(hosts: Sequence[Host], site: Site, vantage: Vantage, on: datetime) -> 
     }
 
 
-def host_of(address: str, names: tuple[str, ...], asked: Sequence[Asked], site: Site) -> Host:
-    """One host from everything that was asked of it."""
+def host_of(
+    address: str, names: tuple[str, ...], asked: Sequence[Asked], site: Site, known: classify.Known | None = None
+) -> Host:
+    """One host from everything that was asked of it; `known` are the fingerprints, by default the scanner's own."""
     plain = [one for one in asked if one.evidence.purpose in ("ask", "again")]
     echoes = [one for one in plain if one.exchange.question.transport == "icmp"]
     loss, samples = loss_of(one.exchange for one in asked if one.evidence.purpose != "path" and one.answered)
@@ -112,10 +115,10 @@ def host_of(address: str, names: tuple[str, ...], asked: Sequence[Asked], site: 
     middlebox, blurred = _middlebox(best, pinged=any(one.answered for one in echoes))
     notes = _differing_handshakes(best)
     ports = tuple(
-        classify.classify_port(_port(best[key], group, miss_of(loss, samples), notes.get(key, ())))
+        classify.classify_port(_port(best[key], group, miss_of(loss, samples), notes.get(key, ())), known)
         for key, group in groups.items()
     )
-    device, also = classify.classify_host(ports, site)
+    device, also = classify.classify_host(ports, site, known)
     echo = min(echoes, key=lambda one: list(Echo).index(Echo(one.exchange.state)), default=None)
     return Host(
         address=address,
@@ -136,6 +139,13 @@ def host_of(address: str, names: tuple[str, ...], asked: Sequence[Asked], site: 
             dark=_dark(asked),
         ),
     )
+
+
+def packs_of(hosts: Iterable[Host], known: classify.Known) -> tuple[Pack, ...]:
+    """The packs that spoke of these hosts, by name."""
+    devices = (device for host in hosts for device in (host.device, *host.also, *(port.device for port in host.ports)))
+    named = {support.pack for device in devices if device for support in (*device.support, *device.against)}
+    return tuple(known.packs[name] for name in sorted(filter(None, named)))
 
 
 def _rank(one: Asked) -> tuple[int, bool, bool]:
