@@ -340,3 +340,46 @@ def test_ports_that_were_classified_before_give_the_same_host(ports: list[Port])
 def test_matches_are_listed_with_the_surest_first() -> None:
     found = match("http.server", "IST OIS", {}, "tcp/8080")
     assert [support.confidence for support in found] == [0.9, 0.6]
+
+
+# --- what contradicts ----------------------------------------------------------------------------
+
+
+def test_a_port_that_says_two_things_firmly_claims_neither_and_shows_both() -> None:
+    both = classify_port(port("tcp/80", http_server="IST OIS", sip_server="Asterisk PBX 18.9"))
+    assert both.device is not None
+    assert (both.device.class_, both.product) == (UNKNOWN, None)
+    assert {support.says for support in both.device.support} == {ALLWORX, OTHER}
+
+
+def test_a_server_and_a_handset_on_one_port_are_the_family_and_no_more() -> None:
+    title = "Phone&nbsp;Station&nbsp;Information"
+    found = classify_port(port("tcp/80", smtp_greeting=SMTP, http_title=title, http_server="IST OIS"))
+    assert found.device is not None
+    assert (found.device.class_, found.product) == (ALLWORX, "Allworx")
+
+
+def test_the_same_words_on_two_ports_do_not_weaken_each_other() -> None:
+    device, also = classify_host([MAIL, PHONE, FOREIGN_MAIL], site())
+    assert {one.class_ for one in (device, *also)} == {SERVER, HANDSET, OTHER}
+    assert all(one.against == () for one in (device, *also))
+
+
+def test_what_could_not_be_claimed_alone_takes_nothing_away_and_is_shown_beside() -> None:
+    copied = port("tcp/80", http_server="nginx/1.22.1", http_title="Allworx Hosted Web Site")
+    device = device_of(copied)
+    assert (device.class_, device.confidence) == (OTHER, 0.95)
+    assert [(one.says, one.confidence) for one in device.against] == [(SERVER, 0.5)]
+    main, _ = classify_host([copied], site())
+    assert [one.fingerprint for one in main.against] == ["http-title-hosted-web-site"]
+
+
+def test_a_guess_takes_nothing_away_from_what_is_known() -> None:
+    device = device_of(port("udp/5060", sip_server="Asterisk PBX 18.9", sip_user_agent="Allworx 6x"))
+    assert (device.class_, device.confidence) == (OTHER, 0.95)
+
+
+def test_a_support_says_where_it_stood_and_by_whose_word_it_counts() -> None:
+    (support,) = device_of(MAIL).support
+    assert (support.port, support.pack, support.evidence) == ("tcp/25", None, ("e tcp/25",))
+    assert support.source == "nmap-service-probes@db4aefddf:3384"

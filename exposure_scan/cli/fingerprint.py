@@ -159,10 +159,10 @@ def check(
         else:
             examples = sum(len(row.example) for row in rows)
             typer.echo(f"{path}: {len(rows)} fingerprint(s), {examples} examples, no mistake. Origin: {pack.origin}")
-    if not pack_files:
-        known(packs)
     if wrong:
         raise typer.Exit(NO_GO)
+    if not pack_files:
+        known(packs)  # a name that is taken twice shows only beside the others
 
 
 def _text(path: Path) -> str:
