@@ -231,3 +231,23 @@ def reply(
 def phone(*make: Callable[[bytes], Said]) -> Callable[[Moment], Sequence[Said]]:
     """Says all of `make` to each OPTIONS, and nothing else."""
     return lambda moment: [m(moment.words) for m in make] if moment.words.startswith(b"OPTIONS ") else []
+
+
+# --- answers that several tests give -------------------------------------------------------------
+
+
+def ber(tag: int, *content: bytes) -> bytes:
+    data = b"".join(content)
+    return bytes((tag, 0x81, len(data))) + data  # the long form, as some agents write it
+
+
+def snmp_answer(request: bytes, engine: bytes = bytes.fromhex("8000967404") + b"lab") -> bytes:
+    """A report (RFC 3414, section 4) to the message id that stands behind the version in the request."""
+    at = request.index(b"\x02\x01\x03") + 5
+    message_id = request[at : at + 2 + request[at + 1]]
+    number, nothing = b"\x02\x01\x00", b"\x04\x00"
+    header = ber(0x30, message_id, b"\x02\x03\x00\xff\xe3", b"\x04\x01\x00", b"\x02\x01\x03")
+    security = ber(0x30, ber(4, engine), number, number, nothing, nothing, nothing)
+    counter = ber(0x30, b"\x06\x0a\x2b\x06\x01\x06\x03\x0f\x01\x01\x04\x00", b"\x41\x01\x05")
+    report = ber(0xA8, number, number, number, ber(0x30, counter))
+    return ber(0x30, b"\x02\x01\x03", header, ber(4, security), ber(0x30, ber(4, engine), nothing, report))
