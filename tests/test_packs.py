@@ -146,7 +146,7 @@ def test_a_pack_does_not_change_what_the_scanner_knows_itself() -> None:
 
 
 def test_names_of_packs_are_file_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert pack_name("px", "Px 6/2", "7.6.2") == "px-px-6-2-7-6-2"
+    assert pack_name("handset", "Verge 9312", "") == "handset-verge-9312"
     assert pack_name("../../etc", "", "ß") == "etc"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "exposure-scan" / "packs"

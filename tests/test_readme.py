@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _OF_THE_CHECKOUT = ("make ",)  # what continuous integration runs
-COMMANDS = ("scan", "demo", "report", "verify", "practices", "sites check", "fingerprint test")
+COMMANDS = (
+    "scan", "demo", "report", "verify", "practices", "sites check", "fingerprint test",
+    "fingerprint learn", "fingerprint check",
+)  # fmt: skip
 EXITS = {"scan": 1}
 
 
@@ -87,7 +90,8 @@ def test_every_example_of_the_readme_shows_what_it_shows_there(folder: Path) -> 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path) -> None:
+def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # what one example learns must not teach the others
     shown = shell(f"exposure-scan {command} --help", tmp_path)
     assert shown.returncode == 0
     example = " ".join(shown.stdout.rpartition("Example:")[2].split())
@@ -99,7 +103,11 @@ def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path) -> No
             "exposure-scan scan 198.51.100.20 --authorized-by 'practice site' --json scan.json --evidence evidence.zip"
         )
         assert shell(beside + made, tmp_path).returncode == 1
-    said = shell((beside if command == "scan" else "") + example, tmp_path)
+    if command == "fingerprint check":
+        learnt = shell("exposure-scan fingerprint learn --help", tmp_path).stdout
+        made = " ".join(learnt.partition("Example:")[2].split())
+        assert shell(f"{beside}{made} --packs .", tmp_path).returncode == 0
+    said = shell((beside if command in ("scan", "fingerprint learn") else "") + example, tmp_path)
     assert said.returncode == EXITS.get(command, 0), said.stderr
     assert said.stderr == ""
 

@@ -83,7 +83,9 @@ def learn(
 
     order = scope.order_from_words([address], authorized_by=authorized_by, internal=internal)
     folder = packs or classify.default_folder()
-    name = classify.pack_name(class_.value, model or "", software or "")
+    label = classify.pack_name(model or "")
+    named = label.startswith(class_.value)  # a Px 6/2 needs no second px
+    name = classify.pack_name("" if named else class_.value, label, software or "")
     path = folder / f"{name}.toml"
     if path.exists():
         raise Problem(f"{path} is there already; move it away to learn such a unit anew.")
@@ -132,7 +134,7 @@ def _print_parts(lesson: classify.Lesson) -> None:
 # --- check ---------------------------------------------------------------------------------------
 
 
-@fingerprint_app.command("check", epilog="Example: exposure-scan fingerprint check px-px-6-2-7-6-2.toml")
+@fingerprint_app.command("check", epilog="Example: exposure-scan fingerprint check px-6-2-7-6-2.toml")
 def check(
     pack_files: Annotated[
         list[Path] | None,
