@@ -6,7 +6,7 @@ The plan decides nothing about what a port is. It only says where to knock and i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -16,7 +16,7 @@ from .model import Question, Site, Target
 _VOICEMAIL = "voicemail, where the operator says it was moved"
 _EXPECTED = "a service that the operator expects here"
 _ASKED = "a port that the operator asked for"
-_WIDE = "a port like any other, to find what was moved"
+_MOVED = "a port that the wide sweep found open, perhaps voicemail that was moved"
 
 
 @cache
@@ -28,6 +28,9 @@ def _rows() -> tuple[tuple[Question, bool], ...]:
         for row in document["port"]
     )
 
+
+EVERY_PORT = range(1, 65536)
+"""The TCP ports of a wide sweep, those of the plan among them."""
 
 CANARY: Question = next(question for question, canary in _rows() if canary)
 """The TCP port that nobody serves. Where it is open, something on the way accepts everything."""
@@ -41,8 +44,9 @@ def default_ports() -> tuple[str, ...]:
 def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "default") -> tuple[Question, ...]:
     """What to ask this target, the most telling first, no port twice.
 
-    `ports` is ``default``, ``wide`` (all TCP ports besides), or keys such as ``tcp/25`` for exactly
-    those. Ping and the canary are always among the questions; declared ports are in default and wide.
+    `ports` is ``default``, ``wide`` (the same, before a sweep of `swept_ports`), or keys such as ``tcp/25``
+    for exactly those. Ping and the canary are always among the questions; declared ports are in default
+    and wide.
 
     Raises:
         ValueError: `ports` is another word, or a key is no port.
@@ -53,6 +57,19 @@ def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "defaul
     for question in _all(target, site, ports):
         found.setdefault(str(question), question)
     return tuple(found.values())
+
+
+def swept_ports(asked: Iterable[Question], ports: str | tuple[str, ...] = "wide") -> tuple[int, ...]:
+    """The TCP ports that are only knocked at, beside those asked: all others if `ports` is ``wide``, else none."""
+    if ports != "wide":
+        return ()
+    known = {question.port for question in asked if question.transport == "tcp"}
+    return tuple(port for port in EVERY_PORT if port not in known)
+
+
+def moved(port: int) -> Question:
+    """What to ask a port that the wide sweep found open."""
+    return Question("tcp", port, "moved", _MOVED)
 
 
 def _all(target: Target, site: Site, ports: str | tuple[str, ...]) -> Iterator[Question]:
@@ -71,9 +88,6 @@ def _all(target: Target, site: Site, ports: str | tuple[str, ...]) -> Iterator[Q
     for key in site.expect:
         transport, port = _read(key)
         yield _unknown(transport, port, _EXPECTED)
-    if ports == "wide":
-        for port in range(1, 65536):
-            yield _unknown("tcp", port, _WIDE)
 
 
 def _unknown(transport: Literal["tcp", "udp"], port: int, why: str) -> Question:

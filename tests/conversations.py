@@ -135,7 +135,7 @@ class _Driver:
         if isinstance(request, StartTls):
             return self.start_tls(request)
         assert request.limit > 0
-        assert 0 < request.seconds <= 6
+        assert 0 < request.seconds <= 7
         return self.receive(request)
 
     def connect(self) -> Reply:

@@ -54,7 +54,7 @@ def scan(
         gate.lag.worst = lag
         caller = Caller("exposure-scan/0", "synthetic")
         where = vantage or Vantage(name="synthetic", checked=True)
-        return await Asking(gate, TARGET, where, caller, lambda: None).run(questions)
+        return await Asking(gate, TARGET, where, caller, lambda _: None).run(questions)
 
     return asyncio.run(main())
 

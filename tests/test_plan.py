@@ -88,13 +88,15 @@ def test_declared_ports_are_added_once_and_known_ones_keep_their_words() -> None
     assert probes(asked)["tcp/443"] == "tls-http"
 
 
-def test_wide_is_every_tcp_port_once_after_the_default_plan() -> None:
-    asked = keys(plan.questions(V4, DECLARED, "wide"))
-    default = keys(plan.questions(V4, DECLARED))
-    assert asked[: len(default)] == default
-    assert len(asked) == len(set(asked))
-    assert {key for key in asked if key.startswith("tcp/")} == {f"tcp/{port}" for port in range(1, 65536)}
-    assert {key for key in asked if key.startswith("udp/")} == {key for key in default if key.startswith("udp/")}
+def test_wide_is_the_default_plan_and_a_knock_at_every_other_tcp_port_once() -> None:
+    asked = plan.questions(V4, DECLARED, "wide")
+    assert keys(asked) == keys(plan.questions(V4, DECLARED))
+    swept = plan.swept_ports(asked)
+    assert len(swept) == len(set(swept))
+    planned = {question.port for question in asked if question.transport == "tcp"}
+    assert planned.isdisjoint(swept)
+    assert planned | set(swept) == set(range(1, 65536))
+    assert plan.swept_ports(asked, "default") == plan.swept_ports(asked, ("tcp/25",)) == ()
 
 
 def test_a_list_of_keys_is_exactly_those_with_ping_and_canary() -> None:

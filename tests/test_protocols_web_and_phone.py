@@ -277,13 +277,14 @@ def test_an_icmp_error_ends_the_asking_at_once() -> None:
 @pytest.mark.parametrize(
     ("probe", "seconds"),
     [
-        ("greeting", 8),
+        ("greeting", 10),
         ("http", 5),
         ("sip", 5),
         ("tls-http", 5),
         ("tls-sip", 5),
         ("tls-greeting", 5),
         ("any", 5),
+        ("moved", 10.5),
     ],
 )
 def test_a_port_that_takes_connections_and_says_nothing_ends_in_time(probe: str, seconds: float) -> None:

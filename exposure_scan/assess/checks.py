@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -16,7 +17,6 @@ from exposure_scan.model import DeviceClass, Echo, Port, PortState, Status
 from .inside import local_network_answers, router_forwards
 from .look import (
     ADMIN,
-    ALLWORX,
     DARK,
     NAMES,
     WEB,
@@ -30,9 +30,9 @@ from .look import (
     tell,
     told,
 )
+from .moved import MAIL, what_moving_bought
 
 _SIP = ("udp/5060", "tcp/5060", "udp/5061", "tcp/5061")
-_MAIL = ("tcp/25", "tcp/143", "tcp/465", "tcp/587", "tcp/993")  # the Internet's own numbers
 _PHONE = ("tcp/80", "tcp/443", ADMIN, *_SIP)
 _REMOTE_SERVICES = frozenset({"ssh", "telnet", "rfb"})
 _REMOTE_PORTS = frozenset({"tcp/22", "tcp/23", "tcp/3389"})
@@ -72,21 +72,19 @@ def _admin_page_hidden(look: Look) -> Answer:
 
 def _voicemail_ports(look: Look) -> Answer:
     talking = [port for port in look.open if port.service in ("smtp", "imap")]
-    standard = [port for port in talking if port.key in _MAIL and not foreign(port)]
+    standard = [port for port in talking if port.key in MAIL and not foreign(port)]
     if standard:
         note = " An expected port is no exception; a waiver is." if any(map(look.expected, standard)) else ""
         return broken(f"Mail answers on a standard port: {tell(standard)}.{note}", *standard)
     sentence = "No voicemail (SMTP, IMAP) answered on a standard port."
-    if others := [port for port in talking if port.key in _MAIL]:
+    if others := [port for port in talking if port.key in MAIL]:
         sentence += f" Mail of another product does: {tell(others)}."
-    if moved := [port for port in talking if port.key not in _MAIL]:
-        sentence += f" Moved mail answers: {tell(moved)}. That keeps off casual scans only."
-        if any(class_of(port) in ALLWORX for port in moved):
-            sentence += " The greeting still names the product."
+    moved, bought = what_moving_bought(look)
     # The bulletin's rule needs SMTP and IMAP themselves; their further numbers count where they are open.
     asked = {"tcp/25", "tcp/143"} | {port.key for port in look.host.ports if port.state is PortState.OPEN}
     spoken = [port for port in look.open if port.service is not None]
-    return look.rests_on_silence(tuple(key for key in _MAIL if key in asked), sentence, spoken)
+    answer = look.rests_on_silence(tuple(key for key in MAIL if key in asked), f"{sentence}{bought}", spoken)
+    return replace(answer, evidence=tuple(dict.fromkeys((*evidence_of(moved), *answer.evidence))))
 
 
 def _unused_services(look: Look) -> Answer:
@@ -99,10 +97,17 @@ def _unused_services(look: Look) -> Answer:
     wanted = ("tcp/25", "tcp/143", ADMIN, *_SIP)
     others = (port.key for port in look.host.ports if port.transport == "tcp" or port.state is PortState.UNMEASURED)
     keys = tuple(dict.fromkeys((*wanted, *others)))
-    sentence = f"No open port was found among the {len(look.host.ports)} that were asked."
+    number = f"{len(look.host.ports)}"
+    if look.host.sweep is not None:
+        tcp = sum(port.transport == "tcp" for port in look.host.ports)
+        swept = sum(group.number for group in look.host.swept)
+        number = f"{tcp + swept:,} TCP and {len(look.host.ports) - tcp} UDP ports"
+    sentence = f"No open port was found among the {number} that were asked."
     if look.open:
         sentence = f"Open are only declared ports: {listed([port.key for port in look.open])}."
-    return look.rests_on_silence(keys, sentence, look.open)
+        if look.host.sweep is not None:
+            sentence += f" Asked were {number}."
+    return look.rests_on_silence(keys, sentence, look.open, look.host.swept)
 
 
 def _remote_administration(look: Look) -> Answer | None:

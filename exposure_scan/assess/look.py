@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 
-from exposure_scan.model import DeviceClass, Host, Port, PortState, Site, Status
+from exposure_scan.model import DeviceClass, Host, Port, PortState, Site, Status, Swept
 
 NAMES: Mapping[DeviceClass, str] = MappingProxyType(
     {DeviceClass.SERVER: "server", DeviceClass.HANDSET: "handset", DeviceClass.PX: "px"}
@@ -23,6 +23,7 @@ _SURE = 0.999  # that the silence is no loss
 _ENOUGH_TRIES = 3  # two lost packets in a row are ordinary on a bad line; the third silence counts
 ADMIN = "tcp/8080"
 WEB = frozenset({"http", "https"})
+_ENOUGH_KNOCKS = 2  # of a sweep's port, which nothing points to; the finding's confidence tells the difference
 _MOST_CITED = 12  # pieces of evidence for a practice that rests on many silent ports
 _MOST_LISTED = 8  # ports in one sentence
 
@@ -81,22 +82,30 @@ class Look:
             return None
         return port if class_of(port) in ALLWORX else None
 
-    def rests_on_silence(self, keys: Sequence[str], sentence: str, judged: Iterable[Port] = ()) -> Answer:
-        """Met if each of `keys` was asked and is shut (or is `judged` harmless) and somebody is there."""
+    def rests_on_silence(
+        self, keys: Sequence[str], sentence: str, judged: Iterable[Port] = (), swept: Sequence[Swept] = ()
+    ) -> Answer:
+        """Met if each of `keys` was asked and is shut (or is `judged` harmless) and somebody is there.
+
+        The ports of `swept` must be shut, too.
+        """
         harmless = {port.key for port in judged}
         ports = [port for key in keys if (port := self.ports.get(key)) is not None]
         asked = {port.key for port in ports if port.state is not PortState.UNMEASURED}
         if unasked := [key for key in keys if key not in asked]:
             return Answer(Status.CANNOT_TELL, f"Not measured: {listed(unasked)}. Nothing is known of that.")
         doubtful = [port for port in ports if port.key not in harmless and not _shut(port)]
-        if doubtful:
-            doubts = dict.fromkeys(self._doubt(port) for port in doubtful[:_MOST_LISTED])
-            return Answer(Status.CANNOT_TELL, " ".join(doubts), evidence_of(doubtful))
-        evidence = evidence_of(ports)[:_MOST_CITED]
-        if self.host.path.dark is not None and any(port.by is None for port in ports):
+        unsure = [group for group in swept if not knocked_shut(group)]
+        if doubtful or unsure:
+            doubts = [*(self._doubt(port) for port in doubtful[:_MOST_LISTED]), *map(_swept_doubt, unsure)]
+            cited = (*evidence_of(doubtful), *evidence_of(unsure))
+            return Answer(Status.CANNOT_TELL, " ".join(dict.fromkeys(doubts[:_MOST_LISTED])), cited)
+        shut: tuple[Port | Swept, ...] = (*swept, *ports)
+        evidence = evidence_of(shut)[:_MOST_CITED]
+        if self.host.path.dark is not None and any(one.by is None for one in shut):
             return Answer(Status.CANNOT_TELL, DARK, (*self.host.path.dark.evidence, *evidence)[:_MOST_CITED])
         # A breach is missed only where its own port is: the least sure port bounds the whole.
-        sure = min((port.confidence for port in ports if port.confidence is not None), default=1.0)
+        sure = min((one.confidence for one in shut if one.confidence is not None), default=1.0)
         return self.if_somebody_is_there(Answer(Status.MET, sentence, evidence, round(sure, 6)))
 
     def if_somebody_is_there(self, answer: Answer) -> Answer:
@@ -138,7 +147,28 @@ def _shut(port: Port) -> bool:
     return quiet and (sure or port.reason in _REFUSALS)
 
 
-def evidence_of(ports: Iterable[Port]) -> tuple[str, ...]:
+def knocked_shut(group: Swept) -> bool:
+    """Whether the ports of a sweep's group are known to be shut."""
+    if group.state is PortState.FILTERED:
+        return group.reason in _REFUSALS or (group.by is None and group.tries >= _ENOUGH_KNOCKS)
+    return group.state is PortState.CLOSED
+
+
+def _swept_doubt(group: Swept) -> str:
+    several = group.number > 1
+    ports = f"{group.number:,} of the TCP ports that were swept" if several else f"tcp/{group.ports}"
+    if group.state is PortState.OPEN:
+        return f"{ports} took a connection and {'were' if several else 'was'} not asked more: too many did."
+    if group.state is PortState.UNMEASURED:
+        return f"{ports} {'were' if several else 'was'} not measured ({group.reason}). Nothing is known of that."
+    if group.by is not None:
+        said = f"{group.by} said {group.reason} of the way to {ports}"
+        return f"{said}, which does not show what is open behind it."
+    silent = f"{ports} {'were' if several else 'was'} silent"
+    return f"{silent}, but {'were' if several else 'was'} not asked often enough to count as shut."
+
+
+def evidence_of(ports: Iterable[Port | Swept]) -> tuple[str, ...]:
     """The ids of what shows these ports."""
     return tuple(dict.fromkeys(id_ for port in ports for id_ in port.evidence))
 

@@ -26,6 +26,7 @@ from .scan import (
     Scanner,
     Step,
     Support,
+    Sweep,
     Swept,
     Tls,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Status",
     "Step",
     "Support",
+    "Sweep",
     "Swept",
     "Target",
     "Tls",

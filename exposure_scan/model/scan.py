@@ -96,6 +96,13 @@ class Swept(Frozen):
     evidence: tuple[str, ...] = ()
 
 
+class Sweep(Frozen):
+    """How a wide sweep went; what came of its other ports stands in `Host.swept`."""
+
+    found: tuple[str, ...] = ()  # what it found open and asked on, "tcp/2525"
+    seconds: float | None = None  # from its first knock to its end, as the evidence's times tell
+
+
 class Alive(Frozen):
     """Whether a packet came back that only this host can have sent, and which."""
 
@@ -156,6 +163,7 @@ class Host(Frozen):
     also: tuple[Device, ...] = ()
     ports: tuple[Port, ...] = ()
     swept: tuple[Swept, ...] = ()
+    sweep: Sweep | None = None  # None: only the default plan, or a list, was asked
     path: Path = Path()
 
 

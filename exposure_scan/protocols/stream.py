@@ -44,11 +44,16 @@ class _Way:
     handshake: float = 1.25
 
 
-# The seconds bound a port that takes connections and says nothing: about 8 s where a greeting is
-# awaited, since mail servers think before they greet, and about 5 s elsewhere.
+# Some mail servers greet late on purpose and punish whoever speaks before: Postfix's postscreen after 6 s
+# (postscreen_greet_wait), Sendmail after 5 s where its greet_pause is set as its documentation shows.
+_GREET_DELAY = 7.0
+_GREET_DELAY_INSIDE = 5.5  # inside TLS: postscreen does not stand there, greet_pause may
+
+# The seconds bound a port that takes connections and says nothing: about 10 s where a greeting is
+# awaited, and about 5 s elsewhere.
 _WAYS: dict[str, tuple[_Way, ...]] = {
     "greeting": (
-        _Way("greeting", 5.0),
+        _Way("greeting", _GREET_DELAY),
         _Way("http", 2.5, secure=True, handshake=1.0),
         _Way("sip", 1.25, secure=True, handshake=1.0),
         _Way("http", 1.0),
@@ -81,7 +86,7 @@ _WAYS: dict[str, tuple[_Way, ...]] = {
         _Way("sip", 1.0),
     ),
     "tls-greeting": (
-        _Way("greeting", 5.0, secure=True, handshake=2.0),
+        _Way("greeting", _GREET_DELAY_INSIDE, secure=True, handshake=2.0),
         _Way("http", 1.5, secure=True),
         _Way("sip", 1.5, secure=True),
         _Way("greeting", 1.0),
@@ -90,6 +95,14 @@ _WAYS: dict[str, tuple[_Way, ...]] = {
     ),
     "any": (
         _Way("greeting", 1.5),
+        _Way("http", 2.5, secure=True),
+        _Way("sip", 1.25, secure=True),
+        _Way("http", 1.25),
+        _Way("sip", 1.0),
+    ),
+    "moved": (  # found open by a sweep: it may be a mail server, so nothing is said before it had its time
+        _Way("greeting", _GREET_DELAY),
+        _Way("greeting", _GREET_DELAY_INSIDE, secure=True, handshake=1.0),
         _Way("http", 2.5, secure=True),
         _Way("sip", 1.25, secure=True),
         _Way("http", 1.25),

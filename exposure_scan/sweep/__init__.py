@@ -88,19 +88,20 @@ async def scan_site(
     started = clock()
     caller = _caller(__version__, order.partner)
     questions = {target: plan.questions(target, order.site, ports) for target in targets}
-    done, of = 0, sum(map(len, questions.values()))
+    swept = {target: plan.swept_ports(questions[target], ports) for target in targets}
+    done, of = 0, sum(len(questions[target]) + len(swept[target]) for target in targets)
     notice(Progress(order.site.name, done, of))
 
-    def one_more() -> None:
+    def more(number: int) -> None:
         nonlocal done
-        done += 1
+        done += number
         notice(Progress(order.site.name, done, of))
 
     async with gate.lag.measured(), record(gate, targets) as capture:
         told = await asyncio.gather(
             *(
-                Asking(gate, target, order.vantage, caller, one_more, order.site.present is not None).run(
-                    questions[target]
+                Asking(gate, target, order.vantage, caller, more, order.site.present is not None).run(
+                    questions[target], swept[target]
                 )
                 for target in targets
             )

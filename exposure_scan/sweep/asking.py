@@ -1,6 +1,7 @@
 """All that is asked of one target, and when: the plan, again where tries were too few, and the last look.
 
-A first answer ends a question. Silence is asked again until a mere miss is less likely than one in a
+A first answer ends a question. A wide sweep of other ports comes after the plan, and what it finds open is
+asked like the rest. Silence is asked again until a mere miss is less likely than one in a
 thousand on this path, or until the patience ends; what was never settled is said to be unmeasured.
 """
 
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exposure_scan import protocols
+from exposure_scan import plan, protocols
 from exposure_scan.conversation import Caller, Exchange, Observation
 from exposure_scan.model import Echo, PortState, Problem, Purpose, Question, Target, Vantage
 from exposure_scan.transport import Gate, converse
 
 from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of, miss_of, one_helped
+from .knocks import MOST_ASKED_ON, Knocks, knocks
+from .wide import Wide
 
 log = logging.getLogger("exposure_scan")
 
@@ -28,6 +31,7 @@ _HELPER_ROUNDS = 2  # more for the other port where one of a VoIP helper's two s
 _SPOILED = 0.5  # seconds of our own lag after which a silence is not believed
 _QUIET = 0.9  # seconds without any answer after which the way is looked at
 _HOPS = 24
+_ASKED_AT_ONCE = 64  # of the ports that a sweep found open
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,17 @@ class Asking:
     target: Target
     vantage: Vantage
     caller: Caller
-    answered: Callable[[], None]  # called once for each question of the plan
+    answered: Callable[[int], None]  # told of so many more questions of the plan, or knocks, that are done
     believed: bool = False  # a person says that the site is there, so that silence may count
     told: list[Told] = field(default_factory=list)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, questions: Sequence[Question]) -> list[Told]:
+    async def run(self, questions: Sequence[Question], swept: Sequence[int] = ()) -> list[Told]:
         """Ask everything and return it, the plan's questions first, in their order.
+
+        Args:
+            questions: the plan's.
+            swept: TCP ports to knock at besides; what is open there is asked what it is.
 
         Raises:
             Problem: the consent is missing, or ended meanwhile.
@@ -62,12 +70,13 @@ class Asking:
         try:
             await self._all(questions, "ask", tell=True)
             await asyncio.gather(self._again(questions), self._patiently(questions))
+            moved = await self._sweep(swept) if swept else []
             await self._last_look()
             await way
         finally:
             way.cancel()
             await asyncio.gather(way, return_exceptions=True)
-        place = {question: number for number, question in enumerate(questions)}
+        place = {question: number for number, question in enumerate((*questions, *moved))}
         return sorted(self.told, key=lambda told: (told.purpose != "ask", place.get(told.exchange.question, 0)))
 
     # --- one question ----------------------------------------------------------------------------
@@ -82,15 +91,19 @@ class Asking:
         if exchange.by == str(self.target):
             self._heard.set()
         if tell:
-            self.answered()
+            self.answered(1)
         return exchange
 
     def _not_from_here(self, question: Question) -> Exchange | None:
         """A port that this network cannot ask: whatever came, it would be no word of the host."""
-        for reason, ports in (("vantage-blind", self.vantage.blind), ("vantage-forged", self.vantage.forged)):
-            if str(question) in ports:
-                return self._unmeasured(question, reason)
-        return None
+        reason = self._blind_spot(str(question))
+        return self._unmeasured(question, reason) if reason else None
+
+    def _blind_spot(self, key: str) -> str | None:
+        """Why this port cannot be asked from this network; None where it can."""
+        if key in self.vantage.blind:
+            return "vantage-blind"
+        return "vantage-forged" if key in self.vantage.forged else None
 
     async def _converse(self, question: Question, token: str) -> Exchange:
         """Ask. A fault of ours makes that port unmeasured and nothing else."""
@@ -138,7 +151,7 @@ class Asking:
         return [
             told.exchange
             for told in self.told
-            if str(told.exchange.question) == str(question) and told.purpose != "loss"
+            if str(told.exchange.question) == str(question) and told.purpose not in ("loss", "sweep")
         ]
 
     def _silent(self, question: Question) -> bool:
@@ -154,7 +167,9 @@ class Asking:
         return sum(exchange.tries for exchange in self._of(question))
 
     def _answers(self) -> list[Exchange]:
-        return [told.exchange for told in self.told if told.exchange.by == str(self.target) and told.purpose != "path"]
+        """What the address itself said of one question; the sweep's loss is no measure, for it was tried less."""
+        answered = (told for told in self.told if told.exchange.by == str(self.target))
+        return [told.exchange for told in answered if told.purpose not in ("path", "sweep")]
 
     def _loss(self) -> tuple[float | None, int]:
         return loss_of(self._answers())
@@ -171,6 +186,30 @@ class Asking:
                 question = replace(question, probe="silent")
             await self._all([question] * wanted, "loss")
 
+    # --- the wide sweep --------------------------------------------------------------------------
+
+    async def _sweep(self, ports: Sequence[int]) -> list[Question]:
+        """Knock at the ports, ask the open ones what they are, and return those questions."""
+        token = secrets.token_hex(8)
+        reasons = {port: reason for port in ports if (reason := self._blind_spot(f"tcp/{port}"))}
+        wide = Wide(self.gate, self.target, self._is_there, self.answered)
+        rows = await wide.run([port for port in ports if port not in reasons], token)
+        for reason in dict.fromkeys(reasons.values()):
+            blind = (port for port in reasons if reasons[port] == reason)
+            rows.append(knocks(PortState.UNMEASURED, reason, None, 0, self.gate.now(), blind))
+        self.answered(len(reasons))
+        self.told += [Told("sweep", token, row) for row in rows]
+        moved = [plan.moved(port) for port in sorted(list(wide.opened)[:MOST_ASKED_ON])]
+        places = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+        async def ask(question: Question) -> None:
+            async with places:
+                if (await self._ask(question, "ask")).state is not PortState.OPEN:
+                    await self._ask(question, "again")
+
+        await asyncio.gather(*map(ask, moved))
+        return moved
+
     # --- the way, and the end --------------------------------------------------------------------
 
     async def _look_at_the_way(self) -> None:
@@ -184,16 +223,34 @@ class Asking:
 
     async def _last_look(self) -> None:
         """Ask what answered first once more: who has begun to block us makes every later silence worthless."""
+        if any(is_silent(told.exchange) for told in self.told if told.purpose != "path"):
+            await self._is_there(self._knocked())
+
+    async def _is_there(self, knocked: int | None = None) -> bool:
+        """Whether what answered first still does; `knocked` is a port to ask where only a knock was answered.
+
+        Where nothing ever answered there is nobody who could have gone.
+        """
         first = self._first_answer()
-        if first is None or not any(is_silent(told.exchange) for told in self.told if told.purpose != "path"):
-            return
+        if first is None and knocked is not None:
+            first = Question("tcp", knocked, "silent")
+        if first is None:
+            return True
         miss = miss_of(*self._loss())
         tries = 0
         for number in range(_ROUNDS):  # twice at least: to say that somebody blocks us is no small thing
             exchange = await self._ask(first, "still-there")
             tries += exchange.tries
-            if not is_silent(exchange) or (number and miss**tries < SURE):
-                return
+            if exchange.by == str(self.target):
+                return True
+            if number and is_silent(exchange) and miss**tries < SURE:
+                break
+        return False
+
+    def _knocked(self) -> int | None:
+        """A port of the sweep that the address itself answered for, if there is one."""
+        rows = (told.exchange for told in self.told if isinstance(told.exchange, Knocks))
+        return next((row.ports[0] for row in rows if row.by == str(self.target)), None)
 
     def _first_answer(self) -> Question | None:
         """The earliest open port, else the earliest that refused, else ping. ICMP errors may be rationed."""

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from exposure_scan import classify, plan, protocols
 from exposure_scan.conversation import Caller, Event, Exchange, Observation, ReplayError, events_of, replay
-from exposure_scan.model import Echo, Evidence, Host, PortState, Question, Scan
+from exposure_scan.model import Echo, Evidence, Host, PortState, Question, Scan, Swept
 
 from .hosts import FIRST_HOP_PORT, Asked, host_of, judge, packs_of
+from .knocks import repeated
+
+_MOST_TOLD = 60  # characters of a text of ports
 
 
 def rederive(scan: Scan, caller: Caller) -> Scan:
@@ -34,6 +37,8 @@ def rederive(scan: Scan, caller: Caller) -> Scan:
 
 def _repeat(proof: Evidence, caller: Caller) -> Exchange:
     """The exchange that the evidence keeps; its words are derived, and its state is held against them."""
+    if proof.purpose == "sweep":
+        return repeated(proof)
     events = events_of(proof)
     question = Question(proof.kind, proof.port, proof.probe)
     if str(question) == str(plan.CANARY):
@@ -116,6 +121,15 @@ def _host_differences(saved: Host, made: Host) -> list[str]:
         elif other != port:
             found.append(f"{saved.address} {port.key} is saved otherwise than its evidence gives.")
     found += [f"{saved.address} {key} has evidence and is missing from the saved scan." for key in ports]
+    found += [f"{_group(saved, group)} saved without evidence." for group in saved.swept if group not in made.swept]
+    found += [
+        f"{_group(saved, group)} missing from the saved scan." for group in made.swept if group not in saved.swept
+    ]
     if not found and saved != made:
         found.append(f"{saved.address} is saved otherwise than its evidence gives.")
     return found
+
+
+def _group(host: Host, group: Swept) -> str:
+    ports = group.ports if len(group.ports) <= _MOST_TOLD else f"{group.ports[:_MOST_TOLD]}…"
+    return f"{host.address}: that the sweep found TCP ports {ports} {group.state} ({group.reason}) is"

@@ -21,11 +21,15 @@ from exposure_scan.model import (
     Path,
     Port,
     PortState,
+    Question,
     RouterError,
     Site,
+    Swept,
     Vantage,
 )
 from exposure_scan.transport import read_icmp
+
+from .knocks import PROBE, Knocks, sweep_of, swept_of
 
 ORDINARY_MISS = 0.0975  # share of tries that come to nothing at 5 % loss each way
 SURE = 0.001  # a silence counts when a mere miss is less likely than this
@@ -105,15 +109,19 @@ def host_of(
 ) -> Host:
     """One host from everything that was asked of it; `known` are the fingerprints, by default the scanner's own."""
     plain = [one for one in asked if one.evidence.purpose in ("ask", "again")]
+    knocked = [(one.exchange, one.evidence.id) for one in asked if isinstance(one.exchange, Knocks)]
     echoes = [one for one in plain if one.exchange.question.transport == "icmp"]
-    loss, samples = loss_of(one.exchange for one in asked if one.evidence.purpose != "path" and one.answered)
+    measured = (one for one in asked if one.evidence.purpose not in ("path", "sweep") and one.answered)
+    loss, samples = loss_of(one.exchange for one in measured)
     groups: dict[str, list[Asked]] = {}
     for one in plain:
         if one.exchange.question.transport != "icmp":
             groups.setdefault(str(one.exchange.question), []).append(one)
+    found = _found(asked, groups)
+    swept = swept_of(knocked, found, miss_of(loss, samples))
     best = {key: min(group, key=_rank) for key, group in groups.items()}
-    middlebox, blurred = _middlebox(best, pinged=any(one.answered for one in echoes))
-    notes = _differing_handshakes(best)
+    middlebox, blurred = _middlebox(best, found, swept, pinged=any(one.answered for one in echoes))
+    notes = _differing_handshakes(best) | _only_knocked(best)
     ports = tuple(
         classify.classify_port(_port(best[key], group, miss_of(loss, samples), notes.get(key, ())), known)
         for key, group in groups.items()
@@ -129,6 +137,8 @@ def host_of(
         device=device,
         also=also,
         ports=ports,
+        swept=swept,
+        sweep=sweep_of([group for group, _ in knocked], found, _looks(asked)),
         path=Path(
             loss=None if loss is None else round(loss, 4),
             samples=samples,
@@ -146,6 +156,28 @@ def packs_of(hosts: Iterable[Host], known: classify.Known) -> tuple[Pack, ...]:
     devices = (device for host in hosts for device in (host.device, *host.also, *(port.device for port in host.ports)))
     named = {support.pack for device in devices if device for support in (*device.support, *device.against)}
     return tuple(known.packs[name] for name in sorted(filter(None, named)))
+
+
+def _found(asked: Iterable[Asked], groups: Mapping[str, list[Asked]]) -> dict[int, datetime]:
+    """The ports that the sweep found open and that were then asked, with the time. Each gets its knock as an answer."""
+    found: dict[int, datetime] = {}
+    for one in asked:
+        if isinstance(one.exchange, Knocks) and one.exchange.state is PortState.OPEN:
+            for port in one.exchange.ports:
+                if group := groups.get(f"tcp/{port}"):
+                    found[port] = group[0].exchange.at
+                    group.append(Asked(one.exchange.only(port), one.evidence))
+    return found
+
+
+def _only_knocked(best: Mapping[str, Asked]) -> dict[str, tuple[str, ...]]:
+    """Notes on ports that took the sweep's connection and no later one."""
+    note = "It took the connection of the sweep, and none after it."
+    return {key: (note,) for key, one in best.items() if one.exchange.question.probe == PROBE}
+
+
+def _looks(asked: Iterable[Asked]) -> list[datetime]:
+    return [one.exchange.at for one in asked if one.evidence.purpose == "still-there"]
 
 
 def _rank(one: Asked) -> tuple[int, bool, bool]:
@@ -189,14 +221,28 @@ def _port(best: Asked, group: Sequence[Asked], miss: float, notes: tuple[str, ..
 # --- what the way does ----------------------------------------------------------------------------
 
 
-def _middlebox(best: Mapping[str, Asked], *, pinged: bool) -> tuple[str | None, tuple[str, ...]]:
-    """Something on the way that completes handshakes, and the ports whose handshake may be its own."""
+def _middlebox(
+    best: Mapping[str, Asked], found: Collection[int], swept: Iterable[Swept], *, pinged: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """Something on the way that completes handshakes, and the ports whose handshake may be its own.
+
+    `found` are ports that a sweep found open: a crowd among them shows nothing, but their number may.
+    """
     wordless = tuple(key for key, one in best.items() if is_wordless(one.exchange))
-    asked = sum(one.exchange.question.transport == "tcp" for one in best.values())
-    count = f"{len(wordless)} of {asked} TCP ports accept a connection and say nothing."
+    its_own = {f"tcp/{port}" for port in found}
+    planned = {key: one for key, one in best.items() if key not in its_own}
+    asked = sum(one.exchange.question.transport == "tcp" for one in planned.values())
+    mute = sum(key in planned for key in wordless)
+    count = f"{mute} of {asked} TCP ports accept a connection and say nothing."
+    measured = [group for group in swept if group.state is not PortState.UNMEASURED]
+    beyond = sum(group.number for group in measured if group.state is PortState.OPEN)
+    if beyond:
+        of = asked + len(found) + sum(group.number for group in measured)
+        count = f"{mute + len(found) + beyond} of {of} TCP ports accept a connection."
     if str(plan.CANARY) in wordless:
         return f"The handshake is completed even on {plan.CANARY}, which nobody serves; {count}", wordless
-    if len(wordless) >= _CROWD and 2 * len(wordless) > asked:  # no host serves that many and speaks on none
+    # No host serves so many and speaks on none.
+    if beyond or (mute >= _CROWD and 2 * mute > asked):
         return f"Something on the way completes handshakes for everybody: {count}", wordless
     helped = tuple(key for key in wordless if key in HELPER)
     if set(helped) == HELPER:
@@ -264,17 +310,16 @@ def _last_hop(asked: Iterable[Asked], address: str) -> Hop | None:
 
 
 def _dark(asked: Sequence[Asked]) -> Dark | None:
-    """The port that answered first and was silent at the end, however often it was asked then."""
-    last = [one for one in asked if one.evidence.purpose == "still-there"]
-    if not last or not all(one.silent for one in last):
+    """The port that answered first and was silent at the last look, however often it was asked then."""
+    looks = [one for one in asked if one.evidence.purpose == "still-there"]
+    last: list[Asked] = []
+    for one in sorted(looks, key=lambda one: one.exchange.at):  # a wide sweep looks in the middle, too
+        last = [*last, one] if one.silent else []
+    if not last:
         return None
-    question = last[0].exchange.question
-    earlier = [
-        one
-        for one in asked
-        if one.answered
-        and (one.exchange.question.transport, one.exchange.question.port) == (question.transport, question.port)
-    ]
+    question = last[-1].exchange.question
+    last = [one for one in last if str(one.exchange.question) == str(question)]
+    earlier = [one for one in asked if one.answered and _is_about(one.exchange, question)]
     if not earlier:
         return None
     return Dark(
@@ -283,6 +328,12 @@ def _dark(asked: Sequence[Asked]) -> Dark | None:
         silent=last[-1].exchange.at,
         evidence=tuple(one.evidence.id for one in (*last, *earlier)),
     )
+
+
+def _is_about(exchange: Exchange, question: Question) -> bool:
+    if isinstance(exchange, Knocks):
+        return question.transport == "tcp" and question.port in exchange.ports
+    return str(exchange.question) == str(question)
 
 
 # --- alive ----------------------------------------------------------------------------------------
@@ -307,11 +358,14 @@ def _alive(answered: Iterable[Asked], blurred: tuple[str, ...]) -> Alive:
         if exchange.reason not in _PROOFS:
             continue
         spoke = exchange.observation.valid or exchange.observation.answered
-        if not spoke and (str(exchange.question) in blurred or (blurred and exchange.reason == "rst")):
+        name, doubted = str(exchange.question), exchange.reason == "rst"
+        if isinstance(exchange, Knocks):
+            name, doubted = f"tcp/{exchange.ports[0]}", True
+        if not spoke and (name in blurred or (blurred and doubted)):
             continue
         rank = -1 if spoke else list(_PROOFS).index(exchange.reason)
         words = "{0} answered in words" if spoke and exchange.reason == "syn-ack" else _PROOFS[exchange.reason]
-        proofs.append((rank, words.format(exchange.question), one.evidence.id))
+        proofs.append((rank, words.format(name), one.evidence.id))
     if not proofs:
         return Alive(proven=False, by="nothing that only this address can have sent came back")
     _, words, evidence = min(proofs)

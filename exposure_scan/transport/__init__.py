@@ -11,6 +11,7 @@ from __future__ import annotations
 from .capture import Capture, read_events, record
 from .gate import Gate, NotAuthorized
 from .icmp import read_icmp
+from .knock import Knock, knock
 from .sockets import converse
 
-__all__ = ["Capture", "Gate", "NotAuthorized", "converse", "read_events", "read_icmp", "record"]
+__all__ = ["Capture", "Gate", "Knock", "NotAuthorized", "converse", "knock", "read_events", "read_icmp", "record"]

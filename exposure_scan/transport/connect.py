@@ -85,7 +85,8 @@ class Attempt:
             repeated = _info(sock, _RETRANSMITS_AT) > 0
             if code == 0:
                 try:
-                    sock.getpeername()
+                    if sock.getpeername() == sock.getsockname():  # both ends are ours: nobody listens there
+                        return Answer(PortState.CLOSED, RST, host)
                 except OSError:
                     continue  # an ICMP error that did not end the attempt
                 measured = _info(sock, _RTT_AT) / 1000  # the kernel's, in microseconds
