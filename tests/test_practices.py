@@ -29,6 +29,7 @@ from exposure_scan.model import (
     Presence,
     Site,
     Status,
+    Support,
 )
 
 ON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -36,7 +37,7 @@ ON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TCP = (21, 25, 80, 143, 443, 465, 587, 993, 5060, 5061, 8080)
 REST = (*(f"tcp/{number}" for number in TCP), "udp/5060", "udp/5061")
 KEYS = {"ports", "rest", "alive", "present", "echo", "seen", "device", "version", "software", "expect"}
-KEYS |= {"voicemail", "declares", "middlebox"}
+KEYS |= {"voicemail", "declares", "middlebox", "hint"}
 
 
 def build_port(text: str) -> Port:
@@ -72,11 +73,11 @@ def build(given: dict[str, Any]) -> tuple[Host, Site]:
         known = {port.key for port in ports}
         states = {"closed": ("closed", "closed"), "filtered": ("filtered", "open|filtered")}[given["rest"]]
         ports += [build_port(f"{key} {states[key.startswith('udp')]}") for key in REST if key not in known]
-    device = Device(
-        class_=DeviceClass(given.get("seen", "allworx-server" if "version" in given else "unknown")),
-        confidence=0.9,
-        version=given.get("version"),
-    )
+    seen = DeviceClass(given.get("seen", "allworx-server" if "version" in given else "unknown"))
+    version = given.get("version")
+    row = {"fingerprint": "synthetic", "says": seen, "field": "http.title", "value": f"synthetic {version}"}
+    hint = Support(**row, confidence=0.6, heuristic=True) if given.get("hint") else None
+    device = Device(class_=seen, confidence=0.9, version=version, support=() if hint is None else (hint,))
     host = Host(
         address="198.51.100.10",
         alive=Alive(proven=given.get("alive", True), by="it answered ping"),

@@ -6,7 +6,6 @@ kept only the operator can say.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -31,13 +30,13 @@ from .look import (
     told,
 )
 from .moved import MAIL, what_moving_bought
+from .software import software
 
 _SIP = ("udp/5060", "tcp/5060", "udp/5061", "tcp/5061")
 _PHONE = ("tcp/80", "tcp/443", ADMIN, *_SIP)
 _REMOTE_SERVICES = frozenset({"ssh", "telnet", "rfb"})
 _REMOTE_PORTS = frozenset({"tcp/22", "tcp/23", "tcp/3389"})
 _REMOTE_WEB = frozenset({ADMIN, "tcp/8443"})  # these numbers serve much else: only a web answer counts
-_SUPPORTED = (7, 6)  # the last line of software that the bulletin speaks of
 
 
 def _sip_reachable(look: Look) -> Answer:
@@ -154,33 +153,6 @@ def _phone_answers(look: Look, wanted: DeviceClass) -> Answer:
     return look.rests_on_silence(_PHONE, f"No web page and no SIP of a {name} answered.", harmless)
 
 
-def _software(look: Look) -> Answer:
-    for device in (look.host.device, *look.host.also):
-        line = _line(device.version)
-        if line is None or device.declared or device.class_ not in (DeviceClass.SERVER, DeviceClass.ALLWORX):
-            continue
-        return _software_of(line, f"The wire shows software {device.version}", Status.MET, device.evidence)
-    if (line := _line(look.site.software)) is not None:
-        record = f"Software {look.site.software} is on the operator's record"
-        return _software_of(line, record, Status.DECLARED)
-    return Answer(Status.UNDECLARED, "No software version shows from outside.")
-
-
-def _software_of(line: tuple[int, int], said: str, later: Status, evidence: tuple[str, ...] = ()) -> Answer:
-    if line < _SUPPORTED:
-        return Answer(Status.NOT_MET, f"{said}; that is older than 7.6.", evidence)
-    if line > _SUPPORTED:
-        return Answer(later, f"{said}; that is later than 7.6.", evidence)
-    unknown = "which patch of 7.6 was the last is not known to this scanner"
-    return Answer(Status.UNDECLARED, f"{said}; {unknown}.", evidence)
-
-
-def _line(text: str | None) -> tuple[int, int] | None:
-    """The first two numbers of a version such as 7.6.2.3; fewer do not tell which line it is."""
-    match = re.match(r"\s*v?([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", text or "")
-    return (int(match[1]), int(match[2])) if match else None
-
-
 CHECKS: Mapping[str, Callable[[Look], Answer | None]] = MappingProxyType(
     {
         "sip-reachable": _sip_reachable,
@@ -194,6 +166,6 @@ CHECKS: Mapping[str, Callable[[Look], Answer | None]] = MappingProxyType(
         "private-address-leaks": router_forwards,
         "handset-answers": partial(_phone_answers, wanted=DeviceClass.HANDSET),
         "px-answers": partial(_phone_answers, wanted=DeviceClass.PX),
-        "software": _software,
+        "software": software,
     }
 )
