@@ -28,8 +28,8 @@ def own_addresses() -> None:
 class Server:
     """A self-signed certificate, and the server's side of TLS with it."""
 
-    def __init__(self, folder: Path) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def __init__(self, folder: Path, key_size: int = 2048) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=key_size)
         name = x509.Name.from_rfc4514_string("CN=pbx.synthetic.invalid")
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         builder = builder.serial_number(1).not_valid_before(datetime(2010, 1, 1, tzinfo=UTC))
@@ -45,12 +45,12 @@ class Server:
 
     def context(self, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path)
         if version is not None:
             context.set_ciphers("ALL:@SECLEVEL=0")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 context.minimum_version = context.maximum_version = version
+        context.load_cert_chain(self.path)  # after the ciphers: their level decides which keys may be used
         return context
 
 
@@ -316,5 +316,51 @@ def test_a_goodbye_is_said(server: Server) -> None:
         payloads = [packet[20 + (packet[32] >> 4) * 4 :] for packet in ours]
         assert payloads[-1] == b"" or payloads[-1][0] == 21  # the end of the stream, perhaps with the alert
         assert any(payload[:1] == b"\x15" for payload in payloads)
+
+    run(main())
+
+
+# --- what old gear speaks ------------------------------------------------------------------------
+
+
+async def ssl_3(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A ServerHello of SSL 3.0 (RFC 6101): no library of today begins that session."""
+    await reader.read(1000)
+    hello = bytes.fromhex("0300") + bytes(32) + b"\x00" + bytes.fromhex("000a00")
+    record = b"\x02" + len(hello).to_bytes(3) + hello
+    writer.write(bytes.fromhex("160300") + len(record).to_bytes(2) + record)
+    await peers.wait_for_end(reader)
+
+
+async def an_alert_about_the_version(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1000)
+    writer.write(bytes.fromhex("15030100020246"))  # fatal, protocol_version
+    await peers.wait_for_end(reader)
+
+
+@pytest.mark.parametrize(
+    ("serve", "reason"),
+    [(ssl_3, "UNSUPPORTED_PROTOCOL"), (an_alert_about_the_version, "TLSV1_ALERT_PROTOCOL_VERSION")],
+)
+def test_a_version_that_the_library_refuses_is_told_in_the_record(serve: Serve, reason: str) -> None:
+    async def main() -> None:
+        gate, whom = admitted()
+        async with peers.serving(serve) as port:
+            exchange = await ask(gate, whom, "tcp", port, script(CONNECT, StartTls(5)))
+        (refused,) = (event for event in exchange.events if event.what == "not-secured")
+        assert refused.detail == reason
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_2])
+def test_a_weak_key_keeps_no_certificate_from_being_read(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    weak = Server(tmp_path, key_size=1024)
+
+    async def main() -> None:
+        gate, whom = admitted()
+        async with peers.serving(echo, ssl=weak.context(version)) as port:
+            exchange = await ask(gate, whom, "tcp", port, script(CONNECT, StartTls(5)))
+        assert exchange.observation.notes[1].endswith(weak.der.hex())
 
     run(main())

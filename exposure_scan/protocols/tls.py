@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from exposure_scan.conversation import Secured
@@ -15,6 +18,16 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _MOST_NAMES = 100
+_SOON = timedelta(days=30)
+# Versions as the library names them: their own name, and the document that put them out of use.
+_OUTDATED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "SSLv2": ("SSL 2.0", "RFC 6176, 2011"),
+        "SSLv3": ("SSL 3.0", "RFC 7568, 2015"),
+        "TLSv1": ("TLS 1.0", "RFC 8996, 2021"),
+        "TLSv1.1": ("TLS 1.1", "RFC 8996, 2021"),
+    }
+)
 
 
 def certificate_facts(secured: Secured) -> Tls:
@@ -57,6 +70,34 @@ def said(tls: Tls) -> dict[str, str]:
     """The certificate's names as fingerprint fields."""
     fields = {"tls.subject": tls.subject, "tls.issuer": tls.issuer}
     return {field: value for field, value in fields.items() if value}
+
+
+def certificate_notes(tls: Tls, on: datetime) -> tuple[str, ...]:
+    """What stands out about a session and its certificate, a sentence each; no breach of any practice.
+
+    Args:
+        tls: the session as `certificate_facts` gave it.
+        on: when it was seen; one without a zone is taken to be UTC.
+    """
+    on = _utc(on)
+    notes = []
+    begins, ends = (when and _utc(when) for when in (tls.not_before, tls.not_after))
+    if ends is not None and ends < on:
+        notes.append(f"The certificate expired on {ends:%Y-%m-%d}.")
+    elif ends is not None and ends <= on + _SOON:
+        days = (ends - on).days
+        left = "within a day" if days < 1 else f"in {days} day{'' if days == 1 else 's'}"
+        notes.append(f"The certificate expires on {ends:%Y-%m-%d}, {left}.")
+    if begins is not None and begins > on:
+        notes.append(f"The certificate is valid only from {begins:%Y-%m-%d} on.")
+    if tls.version in _OUTDATED:
+        name, retired = _OUTDATED[tls.version]
+        notes.append(f"It chose {name}, which is out of use ({retired}), although newer versions were offered.")
+    return tuple(notes)
+
+
+def _utc(when: datetime) -> datetime:
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from exposure_scan.model import (
     Swept,
     Vantage,
 )
+from exposure_scan.protocols.tls import certificate_notes
 from exposure_scan.transport import read_icmp
 
 from .knocks import PROBE, Knocks, sweep_of, swept_of
@@ -200,6 +201,7 @@ def _port(best: Asked, group: Sequence[Asked], miss: float, notes: tuple[str, ..
             state, reason = PortState.UNMEASURED, "too-few-tries"
     if state is PortState.UNMEASURED:
         confidence = None
+    about_tls = certificate_notes(seen.tls, exchange.at) if seen.tls is not None else ()
     return Port(
         transport="tcp" if exchange.question.transport == "tcp" else "udp",
         port=exchange.question.port,
@@ -213,7 +215,7 @@ def _port(best: Asked, group: Sequence[Asked], miss: float, notes: tuple[str, ..
         tls=seen.tls,
         banner=seen.banner,
         said=dict(seen.said),
-        notes=(*seen.notes, *notes),
+        notes=(*seen.notes, *about_tls, *notes),
         evidence=tuple(one.evidence.id for one in group),
     )
 
