@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exposure_scan.model import Finding, Hop, Host, Path, PortState, RouterError, Scan, Status
+from exposure_scan.model import Finding, Hop, Host, Path, Port, PortState, RouterError, Scan, Status, Swept
 
 from . import words
 from .text import within
@@ -20,8 +20,10 @@ _LATE_MS = 100  # the scanner's own lateness, from which on it is told
 _MOST = 8  # ports in one sentence
 _MOST_TOLD = 3  # addresses with a clause each in one sentence
 _MOST_ERRORS = 4
+_MOST_PACKS = 4
 _PASSED_ON = "icmp-time-exceeded"
 _NOBODY_THERE = frozenset({"icmp-host-unreachable", "icmp-host-unknown"})
+_READ = frozenset({"software.supported"})  # practices that rest on reading a text rightly, never on silence
 _MEASURED = (Status.MET, Status.NOT_MET, Status.CANNOT_TELL)
 
 
@@ -177,7 +179,7 @@ def unsure(finding: Finding) -> str:
     if finding.status not in _MEASURED or finding.confidence is None or finding.confidence >= words.SURE:
         return ""
     often = words.chance(finding.confidence)
-    if finding.status is Status.NOT_MET:
+    if finding.status is Status.NOT_MET or finding.practice in _READ:
         return f"Not beyond doubt: such a sighting is mistaken {often}."
     return f"Not beyond doubt: an answer is missed {often} on this line."
 
@@ -192,10 +194,11 @@ def sureness(finding: Finding, host: Host) -> str:
     if finding.confidence == 1:
         return "It rests on answers that came; no lost packet can change it."
     cited = set(finding.evidence)
+    asked: tuple[Port | Swept, ...] = (*host.ports, *host.swept)
     silences = [
-        port.tries
-        for port in host.ports
-        if port.state in (PortState.FILTERED, PortState.OPEN_FILTERED) and port.tries and cited & set(port.evidence)
+        one.tries
+        for one in asked
+        if one.state in (PortState.FILTERED, PortState.OPEN_FILTERED) and one.tries and cited & set(one.evidence)
     ]
     if silences:
         times = words.count(min(silences), "time", "times in a row")
@@ -259,6 +262,14 @@ def _scan_facts(scan: Scan) -> Iterable[Fact]:
             ),
             brief=False,
         )
+    if scan.packs:
+        shown = [
+            f"{within(pack.name, 60)}: {_sentence(within(pack.origin, 200))} SHA-256 starts {within(pack.sha256, 12)}."
+            for pack in scan.packs[:_MOST_PACKS]
+        ]
+        more = len(scan.packs) - _MOST_PACKS
+        shown += [f"{words.count(more, 'more pack is', 'more packs are')} in the JSON."] if more > 0 else []
+        yield Fact("Fingerprint packs", tuple(shown))
     if scan.lag_ms > _LATE_MS:
         late = f"about {round(scan.lag_ms, -1):.0f} ms" if scan.lag_ms < 1000 else f"about {scan.lag_ms / 1000:.1f} s"
         counts = "Answers that came in time count all the same."

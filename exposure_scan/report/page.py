@@ -15,7 +15,7 @@ from urllib.parse import quote
 from exposure_scan.model import Scan, Status
 
 from . import words
-from .host import device_view
+from .device import device_view
 from .text import html_text
 from .view import Count, counts, page
 from .words import PracticeText

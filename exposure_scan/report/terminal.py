@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from exposure_scan.model import Echo, Finding, Host, Scan, Status
 
 from . import words
+from .device import device_view, foreign
 from .doubt import Fact, scan_facts, unsure, way_facts
-from .host import device_view, door_of, reason_text
-from .text import terminal_text
+from .ports import door_of, door_of_swept, reason_text, swept_tally, swept_text, tls_lines, tls_refusal
+from .proof import by_id
+from .text import TERMINAL_LIMIT, terminal_text
 from .verdict import box, steps
 from .view import counts
 
@@ -33,6 +35,8 @@ _STYLES: Mapping[str, str] = {
 }
 _MOST_ROWS = 40
 _SENTENCE = 300  # characters of a reason; it may quote the network
+_DETAIL = 160  # of a line about TLS, of a note
+_PRODUCT = 60
 _CAUTION = 700  # what it quotes is cut by itself
 
 
@@ -64,8 +68,8 @@ def _text(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def _wire(text: str, style: str = "") -> Text:
-    return _text(terminal_text(text), style)
+def _wire(text: str, style: str = "", limit: int = TERMINAL_LIMIT) -> Text:
+    return _text(terminal_text(text, limit), style)
 
 
 def _bullet(symbol: str, sentence: str, style: str = "", limit: int = _SENTENCE) -> Table:
@@ -90,6 +94,7 @@ def _table(*columns: str) -> Table:
 
 def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
     device = device_view(host.device)
+    kept = by_id(scan)
     line = _wire(host.address, "bold")
     detail = f", {device.detail}" if device.detail else ""
     line.append_text(_text(f": {device.name}{terminal_text(detail)}; {device.how}"))
@@ -102,18 +107,34 @@ def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
             Echo.SILENT: "No open port was seen. Ping got no answer.",
             Echo.UNMEASURED: "No open port was seen. Ping was not measured.",
         }[host.echo]
-        return [line, _text(silence)]
+        return [line, _text(silence), *_swept(host, verbose=verbose)]
     table = _table("Port", "State", "Service", "What it says", "Device")
     for port, mark in shown[:_MOST_ROWS] if not verbose else shown:
         state = _text(f"{mark.symbol} {mark.word}", _STYLES[mark.tone])
         if verbose or mark is not words.OPEN:
             state.append_text(_text("\n" + terminal_text(reason_text(port, host.address), 60), "dim"))
-        said = port.banner or port.product or next(iter(port.notes), "")
-        what = words.DEVICES[port.device.class_] if port.device else ""
-        table.add_row(_text(port.key), state, _wire((port.service or "").upper()), _wire(said), _text(what))
+        notes = (*port.notes, *tls_refusal(port, kept))
+        said = _wire(port.banner or port.product or next(iter(notes), ""))
+        if verbose:
+            for one in (*(tls_lines(port.tls) if port.tls else ()), *notes):
+                said.append_text(_text("\n" + terminal_text(one, _DETAIL), "dim"))
+        what = foreign(port, "Allworx") or (words.DEVICES[port.device.class_] if port.device else "")
+        table.add_row(_text(port.key), state, _wire((port.service or "").upper()), said, _wire(what, limit=_PRODUCT))
     rest = [] if verbose or len(shown) <= _MOST_ROWS else [_text(f"... and {len(shown) - _MOST_ROWS} more ports")]
     ping = [_text("It also answers ping.")] if host.echo is Echo.REPLIED else []
-    return [line, table, *rest, *ping]
+    return [line, table, *rest, *ping, *_swept(host, verbose=verbose)]
+
+
+def _swept(host: Host, *, verbose: bool) -> list[RenderableType]:
+    """What came of a wide sweep: one sentence, or each group with its ports."""
+    if not host.swept:
+        return []
+    parts: list[RenderableType] = [_text(swept_tally(host))]
+    for group in host.swept if verbose else ():
+        mark = door_of_swept(group)
+        ports = f"{swept_text(group.ports)}: {reason_text(group, host.address)}"
+        parts.append(_bullet(mark.symbol, f"{mark.word} ({group.number:,}), {ports}", _STYLES[mark.tone], _CAUTION))
+    return parts
 
 
 def _facts(facts: tuple[Fact, ...], *, verbose: bool) -> list[RenderableType]:
@@ -134,7 +155,7 @@ def _practices(scan: Scan, *, verbose: bool) -> list[RenderableType]:
         several = len(scan.hosts) > 1
         table = _table("Practice", "Status", "Why")
         for finding in sorted(shown, key=lambda f: (order.index(f.status), list(words.SEVERITIES).index(f.severity))):
-            table.add_row(*_finding(finding, several=several))
+            table.add_row(*_finding(finding, several=several, limit=_CAUTION if verbose else _SENTENCE))
         parts += [table, ""]
     numbers = ", ".join(f"{count.number} {count.mark.word.lower()}" for count in counts(scan.findings))
     made = scan.declarations
@@ -143,14 +164,14 @@ def _practices(scan: Scan, *, verbose: bool) -> list[RenderableType]:
     return parts
 
 
-def _finding(finding: Finding, *, several: bool) -> tuple[Text, Text, Text]:
+def _finding(finding: Finding, *, several: bool, limit: int) -> tuple[Text, Text, Text]:
     mark = words.STATUSES[finding.status]
     name = _wire(finding.practice)
     if several:
         name.append_text(_text("\n" + terminal_text(finding.host), "dim"))
     state = _text(f"{mark.symbol} {mark.word}", _STYLES[mark.tone])
     state.append_text(_text("\n" + words.SEVERITIES[finding.severity], "dim"))
-    because = terminal_text(finding.because, _SENTENCE)
+    because = terminal_text(finding.because, limit)
     if doubtful := unsure(finding):
         because += f" {doubtful}"
     if finding.waived is not None:

@@ -16,6 +16,7 @@ from exposure_scan.model import Finding, Scan, Status
 from . import words
 from .doubt import Fact, scan_facts
 from .host import HostView, host_view
+from .proof import Proofs, proofs
 from .verdict import Box, Step, box, steps
 from .words import Mark, PracticeText
 
@@ -51,6 +52,7 @@ class Page:
     more_steps: int
     hosts: tuple[HostView, ...]
     facts: tuple[Fact, ...]  # of the scanner, the same for every host
+    proofs: Proofs
     declared: tuple[tuple[str, str, str], ...]  # title, by, on
     undeclared: tuple[str, ...]
     waivers: tuple[WaiverRow, ...]
@@ -69,14 +71,16 @@ def page(scan: Scan, practices: Sequence[PracticeText]) -> Page:
     titles = {text.id: text.title for text in practices} | {f.practice: f.title for f in scan.findings}
     wanted = Status.UNDECLARED
     listed, more = steps(scan, texts)
+    evidence = proofs(scan)
     return Page(
         scan=scan,
         box=box(scan),
         counts=counts(scan.findings),
         steps=listed,
         more_steps=more,
-        hosts=tuple(host_view(number, host, scan, texts) for number, host in enumerate(scan.hosts, 1)),
+        hosts=tuple(host_view(number, host, scan, texts, evidence.ids) for number, host in enumerate(scan.hosts, 1)),
         facts=scan_facts(scan),
+        proofs=evidence,
         declared=tuple(
             (titles.get(id_, id_), word.by, word.on.isoformat()) for id_, word in scan.site.declares.items()
         ),

@@ -5,12 +5,12 @@ Plain data for the view, the templates and the terminal; the sentences are ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
-from exposure_scan.model import DeviceClass, Port, PortState, Severity, Status, Verdict
+from exposure_scan.model import DeviceClass, PortState, Severity, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +143,73 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "no-permission": "this machine may not ask it",
         "vantage-blind": "the scanner's network does not let the question out",
         "vantage-forged": "in the scanner's network somebody else answers for it",
+        "went-dark": "not asked: it had gone silent",
+        "echo-reply": "it answered",
         **{reason: f"ICMP: {said}" for reason, said in ICMP.items()},
     }
 )
 
 
-def door(port: Port, *, expected: bool, blurred: bool) -> Mark:
+# Why OpenSSL gives up a handshake with a peer that does speak TLS.
+TLS_REFUSALS: Mapping[str, str] = MappingProxyType(
+    {
+        "UNSUPPORTED_PROTOCOL": "It speaks an old version of TLS or SSL that OpenSSL on the scanner refuses",
+        "TLSV1_ALERT_PROTOCOL_VERSION": "It and OpenSSL on the scanner share no version of TLS",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE": "It speaks TLS and agreed to no way of encrypting that OpenSSL knows",
+        "DH_KEY_TOO_SMALL": "Its TLS uses a key that is too small for OpenSSL on the scanner",
+        "NO_PROTOCOLS_AVAILABLE": "OpenSSL on the scanner refuses its version of TLS",
+    }
+)
+
+# What was asked, by the probe's name; a TCP probe only says how the talk began.
+PROBES: Mapping[str, str] = MappingProxyType(
+    {
+        "any": "listened, then asked in several ways",
+        "dns": "DNS: a question for the root",
+        "echo": "ICMP echo (ping)",
+        "echo6": "ICMPv6 echo (ping)",
+        "empty": "an empty UDP packet",
+        "greeting": "listened for a mail or other greeting",
+        "http": "web: GET /",
+        "ike": "VPN: the opening message of IKE",
+        "ike-nat-t": "VPN: the opening message of IKE over NAT",
+        "knock": "a connection, without a word",
+        "l2tp": "VPN: the opening message of L2TP",
+        "moved": "listened for a mail greeting, then asked in several ways",
+        "ntp": "time: an NTP request",
+        "silent": "a connection, without a word",
+        "sip": "SIP OPTIONS over TCP",
+        "sip-udp": "SIP OPTIONS over UDP",
+        "snmp": "SNMPv3 discovery, without a community",
+        "tftp": "TFTP: a request that no server fulfils",
+        "tls-greeting": "TLS, then a mail greeting",
+        "tls-http": "TLS, then GET /",
+        "tls-sip": "TLS, then SIP OPTIONS",
+    }
+)
+PURPOSES: Mapping[str, str] = MappingProxyType(
+    {
+        "again": " (asked again: the tries were too few)",
+        "loss": " (to measure the loss)",
+        "still-there": " (to see whether it was still there)",
+        "path": " (to find the last router)",
+        "sweep": " (in the sweep of all ports)",
+    }
+)
+PROOF_STATES: Mapping[str, str] = MappingProxyType({"silent": "no answer", "open|filtered": "open or filtered"})
+
+
+def door(state: PortState, reason: str, *, expected: bool, blurred: bool) -> Mark:
     """How a port looks to a passer-by. A handshake that a middlebox may have made is no open door."""
-    if port.state is PortState.OPEN:
+    if state is PortState.OPEN:
         if blurred:
             return UNCLEAR
         return EXPECTED if expected else OPEN
-    if port.state is PortState.UNMEASURED:
+    if state is PortState.UNMEASURED:
         return UNMEASURED
-    if port.state is PortState.CLOSED:
+    if state is PortState.CLOSED:
         return SHUT
-    return BLOCKED if port.reason.startswith("icmp-") else SILENT
+    return BLOCKED if reason.startswith("icmp-") else SILENT
 
 
 def confidence(value: float) -> str:
@@ -182,7 +233,13 @@ def chance(sureness: float) -> str:
 
 def count(number: int, one: str, many: str) -> str:
     """``1 port``, ``3 ports``."""
-    return f"{number} {one if number == 1 else many}"
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def packs(names: Sequence[str], more: int = 0) -> str:
+    """``pack px-6-2``, ``packs a, b and 2 more``."""
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{'pack' if len(names) == 1 and not rest else 'packs'} {', '.join(names)}{rest}"
 
 
 def utc(when: datetime) -> datetime:
@@ -194,6 +251,11 @@ def moment(when: datetime) -> str:
     """``3 November 2026, 14:05 UTC``."""
     when = utc(when)
     return f"{date_text(when.date())}, {when:%H:%M} UTC"
+
+
+def instant(when: datetime) -> str:
+    """``2026-11-03 14:05:00.120 UTC``, for the eye of a technician."""
+    return f"{utc(when):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
 def day(when: datetime) -> str:
