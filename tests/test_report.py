@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 import samples
 import samples_doubt
+import samples_evidence
 
 from exposure_scan import report
 from exposure_scan.model import Echo, PortState, Problem, Scan, Status, Vantage, Verdict
 from exposure_scan.report import page as pages
 
 Sample = Callable[[], Scan]
-every_sample = pytest.mark.parametrize("sample", [*samples.ALL, *samples_doubt.ALL], ids=lambda sample: sample.__name__)
+every_sample = pytest.mark.parametrize(
+    "sample", [*samples.ALL, *samples_doubt.ALL, *samples_evidence.ALL], ids=lambda sample: sample.__name__
+)
 VOID = {"meta", "br", "img", "link", "input", "hr", "use", "path", "circle", "ellipse"}
 
 
@@ -74,7 +77,9 @@ def test_a_page_is_balanced_and_asks_for_nothing_from_elsewhere(sample: Sample) 
         attributes = [(name, value or "") for _, attrs in read.tags for name, value in attrs.items()]
         assert [name for name, _ in attributes if name.startswith("on") or name in ("src", "style")] == []
         links = [value for name, value in attributes if name == "href"]
-        assert [link for link in links if not re.fullmatch(r"#[ip]-[a-z-]+|#e[0-9]+|some-site/report\.html", link)] == []
+        assert [
+            link for link in links if not re.fullmatch(r"#[ip]-[a-z-]+|#e[0-9]+|some-site/report\.html", link)
+        ] == []
         ids = [value for name, value in attributes if name == "id"]
         assert len(ids) == len(set(ids))
         assert {link[1:] for link in links if link.startswith("#")} <= set(ids)

@@ -10,13 +10,16 @@ from collections.abc import Callable
 import pytest
 import samples
 import samples_doubt
+import samples_evidence
 from rich.cells import cell_len
 from rich.console import Console
 
 from exposure_scan import report
 from exposure_scan.model import Scan
 
-every_sample = pytest.mark.parametrize("sample", [*samples.ALL, *samples_doubt.ALL], ids=lambda sample: sample.__name__)
+every_sample = pytest.mark.parametrize(
+    "sample", [*samples.ALL, *samples_doubt.ALL, *samples_evidence.ALL], ids=lambda sample: sample.__name__
+)
 
 
 def shown(scan: Scan, *, width: int = 80, colour: bool = False, quiet: bool = False, verbose: bool = False) -> str:

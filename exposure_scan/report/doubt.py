@@ -264,7 +264,7 @@ def _scan_facts(scan: Scan) -> Iterable[Fact]:
         )
     if scan.packs:
         shown = [
-            f"{within(pack.name, 60)}: {_sentence(within(pack.origin, 200))} SHA-256 starts {within(pack.sha256, 12)}."
+            f"{within(pack.name, 60)}: {_sentence(within(pack.origin, 200))} SHA-256 starts {pack.sha256[:12]}."
             for pack in scan.packs[:_MOST_PACKS]
         ]
         more = len(scan.packs) - _MOST_PACKS
