@@ -63,6 +63,7 @@ class HostView:
     names: tuple[str, ...]
     doubt: str  # empty where the host is proven alive
     alive_by: str
+    alive_evidence: Refs
     devices: tuple[DeviceView, ...]
     doors: tuple[DoorGroup, ...]
     gets_through: bool
@@ -103,6 +104,7 @@ def host_view(
         names=host.names,
         doubt=_doubt(host, scan),
         alive_by=host.alive.by,
+        alive_evidence=refs(host.alive.evidence, shown_ids),
         devices=tuple(device_view(device, shown_ids) for device in (host.device, *host.also)),
         doors=groups,
         gets_through=bool(through),
@@ -114,7 +116,7 @@ def host_view(
         }[host.echo],
         tally=tally(host, doors),
         way=way_facts(host),
-        rows=tuple(port_row(port, doors[port.key], host.address, kept) for port in shown),
+        rows=tuple(port_row(port, doors[port.key], host.address, kept, shown_ids) for port in shown),
         more_rows=len(rows) - len(shown),
         others=tuple(port_groups(rest, host.swept, doors, host.address)),
         unmeasured="; ".join(unknown),

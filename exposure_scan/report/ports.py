@@ -6,13 +6,13 @@ Text that came from outside is carried as it is: whoever shows it makes it safe 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exposure_scan.model import DeviceClass, Echo, Evidence, Host, Port, Scan, Swept, Tls
 
 from . import words
-from .device import foreign
+from .device import Refs, foreign, refs
 from .words import Mark
 
 _MOST_DOORS = 36  # in one group of the picture
@@ -44,6 +44,7 @@ class PortRow:
     tls: tuple[str, ...]
     notes: tuple[str, ...]
     device: str
+    evidence: Refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,10 @@ def reason_text(seen: Port | Swept | Evidence, address: str) -> str:
     return text
 
 
-def port_row(port: Port, mark: Mark, address: str, proofs: Mapping[str, Evidence]) -> PortRow:
-    """A port of the table."""
+def port_row(
+    port: Port, mark: Mark, address: str, proofs: Mapping[str, Evidence], shown: Container[str] = ()
+) -> PortRow:
+    """A port of the table; `proofs` is the evidence of the scan, `shown` the ids that the page holds."""
     device = foreign(port, "your phone system")
     if port.device is not None:
         name = device or words.DEVICES[port.device.class_]
@@ -158,6 +161,7 @@ def port_row(port: Port, mark: Mark, address: str, proofs: Mapping[str, Evidence
         tls=tuple(tls_lines(port.tls)) if port.tls else (),
         notes=(*port.notes, *tls_refusal(port, proofs)),
         device=device,
+        evidence=refs(port.evidence, shown),
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exposure_scan.model import Evidence, Host, Scan, Status, Support
+from exposure_scan.model import Evidence, Host, PortState, Scan, Status, Support
 
 from . import words
 from .device import MOST_SUPPORTS
@@ -100,10 +100,14 @@ def _cited(host: Host, scan: Scan) -> Iterable[str]:
     """What the claims about a host cite, the weightiest claim first."""
     for support in _supports(host):
         yield from support.evidence
+    yield from host.alive.evidence
     weights = list(words.SEVERITIES)
     found = [finding for finding in scan.findings if finding.host == host.address]
     for finding in sorted(found, key=lambda one: (_ORDER.index(one.status), weights.index(one.severity))):
         yield from finding.evidence
+    for port in host.ports:
+        if port.device is not None or port.state is PortState.OPEN:
+            yield from port.evidence
 
 
 def _values(scan: Scan) -> Mapping[str, tuple[str, ...]]:
