@@ -10,7 +10,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "exposure_scan"
 GROUND = {"model", "conversation", "__init__"}  # what every room may import
-STAGES = {"scope", "plan", "protocols", "transport", "classify", "assess", "report", "evidence", "vantage", "lab"}
+STAGES = {
+    "scope",
+    "plan",
+    "protocols",
+    "transport",
+    "classify",
+    "assess",
+    "report",
+    "history",
+    "evidence",
+    "vantage",
+    "lab",
+}
 
 
 def modules() -> list[Path]:

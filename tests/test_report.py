@@ -16,7 +16,7 @@ import samples_evidence
 
 from exposure_scan import report
 from exposure_scan.model import Echo, PortState, Problem, Scan, Status, Vantage, Verdict
-from exposure_scan.report import page as pages
+from exposure_scan.report import templates as pages
 
 Sample = Callable[[], Scan]
 every_sample = pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_long_text_is_cut_and_says_so() -> None:
 
 
 def test_missing_templates_name_both_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "__file__", str(tmp_path / "top" / "exposure_scan" / "report" / "page.py"))
+    monkeypatch.setattr(pages, "__file__", str(tmp_path / "top" / "exposure_scan" / "report" / "templates.py"))
     with pytest.raises(FileNotFoundError) as caught:
         pages.templates_folder()
     assert str(tmp_path / "top" / "exposure_scan" / "templates") in str(caught.value)

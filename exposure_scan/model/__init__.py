@@ -7,6 +7,7 @@ room imports nothing of ours, so any room may import it. `Scan` is the JSON docu
 
 from __future__ import annotations
 
+from .past import Change, Doors, Past, Point, Turn
 from .scan import (
     SCHEMA,
     Alive,
@@ -38,11 +39,13 @@ __all__ = [
     "Address",
     "Alive",
     "Authorization",
+    "Change",
     "Dark",
     "Declaration",
     "Declarations",
     "Device",
     "DeviceClass",
+    "Doors",
     "Echo",
     "Evidence",
     "Finding",
@@ -50,7 +53,9 @@ __all__ = [
     "Hop",
     "Host",
     "Pack",
+    "Past",
     "Path",
+    "Point",
     "Port",
     "PortState",
     "Presence",
@@ -69,6 +74,7 @@ __all__ = [
     "Swept",
     "Target",
     "Tls",
+    "Turn",
     "Vantage",
     "Verdict",
     "Waiver",

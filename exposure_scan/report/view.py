@@ -8,7 +8,7 @@ makes it safe (`text`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exposure_scan.model import Finding, Scan, Status
@@ -16,9 +16,10 @@ from exposure_scan.model import Finding, Scan, Status
 from . import words
 from .doubt import Fact, scan_facts
 from .host import HostView, host_view
+from .material import Material
 from .proof import Proofs, proofs
 from .verdict import Box, Step, box, steps
-from .words import Mark, PracticeText
+from .words import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ class Page:
     sha256: str
 
 
-def page(scan: Scan, practices: Sequence[PracticeText]) -> Page:
+def page(material: Material) -> Page:
     """The whole report of one scan."""
+    scan, practices = material.scan, material.practices
     texts = {text.id: text for text in practices}
     titles = {text.id: text.title for text in practices} | {f.practice: f.title for f in scan.findings}
     wanted = Status.UNDECLARED

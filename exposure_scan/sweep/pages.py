@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from exposure_scan import assess, evidence, report
+from exposure_scan import assess, evidence, history, report
 from exposure_scan.model import Scan
 
 
-def render(scan: Scan, format_: str) -> str:
-    """The scan in one of `report.FORMATS`."""
-    return report.render(scan, format_, practices=_practice_texts())
+def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates: Path | None = None) -> str:
+    """The scan in one of `report.FORMATS`, held against `earlier` ones of its site.
+
+    Raises:
+        Problem: there is no such format, an earlier scan is of another site, or a template of `templates` is wrong.
+    """
+    compared = history.past(scan, earlier)
+    return report.render(scan, format_, practices=_practice_texts(), past=compared, templates=templates)
 
 
 def render_index(scans: Sequence[tuple[str, Scan]]) -> str:
