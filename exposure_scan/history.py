@@ -61,6 +61,8 @@ def _change(finding: Finding, scan: Scan, before: Sequence[Scan]) -> Change | No
         return None
     since = scan.started
     for at, status in reversed(course):
+        if status is Status.CANNOT_TELL and now is Status.NOT_MET:
+            continue  # doubt mends nothing
         if status is not now:
             break
         since = at

@@ -128,6 +128,9 @@ WRONG: dict[str, tuple[Sequence[str], str]] = {
     "a bundle that is not there": (("verify", "none.zip"), "none.zip"),
     "a bundle that is none": (("verify", "broken.toml"), "broken.toml"),
     "a format that is none": (("report", "broken.toml", "--format", "doc"), "doc"),
+    "templates that are nowhere": (("scan", SERVER, *BY, "--templates", "none"), "none is no folder"),
+    "a template with a mistake": (("scan", SERVER, *BY, "--templates", "wrong"), "wrong/report.html.j2, line 2"),
+    "an earlier scan that is none": (("report", "broken.toml", "--earlier", "none.json"), "none.json"),
     "a demo that cannot be written": (("demo", "--out", "broken.toml"), "broken.toml"),
 }
 
@@ -142,6 +145,8 @@ def test_wrong_use_is_told_in_a_sentence_and_nothing_is_sent(what: str, say: Say
         "outside": OUTSIDE,
     }.items():
         (tmp_path / f"{name}.toml").write_text(text)
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "report.html.j2").write_text("x\n{% for %}")
     words, expected = WRONG[what]
     before = sent_packets()
     said = say(*words)
@@ -191,8 +196,26 @@ def test_every_file_is_written_and_verify_and_report_read_them(practice_site: No
     assert say("verify", "evidence.zip").code == 0
     assert say("report", "scan.json").out == (tmp_path / "report.html").read_text()
     assert say("report", "scan.json", "--format", "json").out == (tmp_path / "scan.json").read_text()
+    assert "This is the first scan" in say("report", "scan.json").out
     assert say("report", "scan.json", "--out", "again.html").out == ""
     assert (tmp_path / "again.html").read_text() == (tmp_path / "report.html").read_text()
+
+
+def test_a_scan_is_held_against_earlier_ones_and_shown_by_own_templates(
+    practice_site: None, say: Say, tmp_path: Path
+) -> None:
+    say("scan", HANDSET, *BY, "--quiet", "--ports", "tcp/25", "--json", "first.json")
+    say("scan", HANDSET, *BY, "--quiet", "--json", "second.json")
+    text = say("report", "second.json", "--earlier", "first.json").out
+    assert "The verdict was INCONCLUSIVE and is now NO-GO." in text
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "report.html.j2").write_text("{{ page.course.summary }} {{ page.scan.verdict }}")
+    said = say("report", "second.json", "--earlier", "first.json", "--templates", "own").out
+    assert said.endswith("no-go")
+    (tmp_path / "own" / "report.html.j2").write_text("\n{{ page.cours }}")
+    said_wrong = say("report", "second.json", "--templates", "own")
+    assert said_wrong.code == 2
+    assert "own/report.html.j2, line 2: " in said_wrong.err
 
 
 def test_json_on_standard_output_silences_the_rest(practice_site: None, say: Say) -> None:

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .fingerprint import fingerprint_app
-from .shared import FAILED, GO, INCONCLUSIVE, INTERRUPTED, NO_GO, WRONG_USE, DeviceWord, Packs, console, known, progress
+from .saved import report_command, verify
+from .shared import (
+    FAILED,
+    GO,
+    INCONCLUSIVE,
+    INTERRUPTED,
+    NO_GO,
+    WRONG_USE,
+    DeviceWord,
+    Packs,
+    Templates,
+    console,
+    known,
+    progress,
+)
 from .vantage import vantage_app
 
 if TYPE_CHECKING:
@@ -36,13 +49,6 @@ sites_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The s
 app.add_typer(sites_app, name="sites")
 app.add_typer(fingerprint_app, name="fingerprint")
 app.add_typer(vantage_app, name="vantage")
-
-
-class Format(StrEnum):
-    """The formats of `report`."""
-
-    HTML = "html"
-    JSON = "json"
 
 
 def run() -> None:
@@ -130,6 +136,7 @@ def scan(
         str | None, typer.Option("--json", help="Write the scan as JSON; - is standard output.", metavar="FILE")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the HTML report.", metavar="FILE")] = None,
+    templates: Templates = None,
     evidence: Annotated[Path | None, typer.Option(help="Write the bundle that `verify` reads.", metavar="FILE")] = None,
     require_declarations: Annotated[
         bool, typer.Option("--require-declarations", help="No go while a practice is undeclared.")
@@ -145,7 +152,7 @@ def scan(
     import asyncio
 
     from exposure_scan import evidence as files
-    from exposure_scan import scope, sweep, vantage
+    from exposure_scan import report, scope, sweep, vantage
     from exposure_scan.sweep import vantage as checks
 
     words: scope.Words = {
@@ -160,14 +167,14 @@ def scan(
     order = checks.looking_from(order, vantage.stored_path(), sweep.now())
     fingerprints = known(packs)
     asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
+    if templates is not None:
+        report.check_templates(templates)
     for path in (html, evidence, None if json_file in (None, "-") else Path(json_file)):
         if path is not None:
             files.check_writable(path)
     with progress(silent=quiet or json_file == "-") as notice:
         result = asyncio.run(sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice))
     document = result.scan.to_json()
-    if html is not None:
-        files.write_file(html, sweep.render(result.scan, "html"))
     if evidence is not None:
         files.write_bundle(evidence, document, result.capture)
     if json_file == "-":
@@ -176,6 +183,8 @@ def scan(
         if json_file is not None:
             files.write_file(Path(json_file), document)
         _print_summary(result.scan, quiet=quiet, verbose=verbose)
+    if html is not None:  # last: a mistake in a template of one's own loses nothing of the scan
+        files.write_file(html, sweep.render(result.scan, "html", templates=templates))
     raise typer.Exit(_code(result.scan))
 
 
@@ -273,63 +282,8 @@ def demo(
 
 # --- saved scans ---------------------------------------------------------------------------------
 
-
-@app.command("report", epilog="Example: exposure-scan report scan.json --format html --out report.html")
-def report_command(
-    saved: Annotated[Path, typer.Argument(metavar="SCAN.json", help="A scan that was saved with --json.")],
-    format_: Annotated[Format, typer.Option("--format", help="The format to write.")] = Format.HTML,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead.", metavar="FILE")] = None,
-) -> None:
-    """Write any format from a saved scan."""
-    from exposure_scan import evidence as files
-    from exposure_scan import report, sweep
-    from exposure_scan.model import Problem
-
-    try:
-        scan = report.load_scan(_read(saved))
-    except Problem as problem:
-        raise Problem(*(f"{saved}: {sentence}" for sentence in problem.sentences)) from None
-    text = sweep.render(scan, format_.value)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        files.check_writable(out)
-        files.write_file(out, text)
-
-
-@app.command(epilog="Example: exposure-scan verify evidence.zip")
-def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An evidence.zip.")],
-) -> None:
-    """Derive the findings once more from their evidence, offline; a difference exits with 1."""
-    from exposure_scan import evidence as files
-    from exposure_scan import report, sweep
-    from exposure_scan.conversation import ReplayError
-
-    try:
-        saved = report.load_scan(files.read_bundle(bundle).scan)
-        found = sweep.differences(saved, sweep.rederive(saved))
-    except (ValueError, ReplayError) as error:
-        found = [str(error)]
-    for sentence in found:
-        typer.echo(f"exposure-scan: {sentence}", err=True)
-    if found:
-        raise typer.Exit(NO_GO)
-    typer.echo(
-        f"{saved.site.name}: {saved.verdict.upper()} holds. {len(saved.findings)} findings come out of "
-        f"{len(saved.evidence)} pieces of evidence as they were saved."
-    )
-
-
-def _read(path: Path) -> str:
-    from exposure_scan.model import Problem
-
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror}); give the name of a saved scan.") from None
-    except UnicodeDecodeError:
-        raise Problem(f"{path} is not text; give a scan that was saved with --json.") from None
+app.command("report", epilog="Example: exposure-scan report scan.json --format html --out report.html")(report_command)
+app.command("verify", epilog="Example: exposure-scan verify evidence.zip")(verify)
 
 
 # --- what it knows -------------------------------------------------------------------------------

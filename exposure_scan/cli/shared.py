@@ -34,6 +34,10 @@ Packs = Annotated[
         metavar="DIR",
     ),
 ]
+Templates = Annotated[
+    Path | None,
+    typer.Option(help="Folder of templates that are taken before the product's own.", metavar="DIR"),
+]
 
 
 def known(packs: Path | None) -> classify.Known:

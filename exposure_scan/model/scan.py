@@ -238,10 +238,12 @@ class Finding(Frozen):
 
 
 class Scanner(Frozen):
-    """Which program looked."""
+    """Which program looked, and what time its machine went by."""
 
     name: str = "exposure-scan"
     version: str
+    zone: str | None = None  # the machine's name for its local time, such as CET
+    utc_offset: int | None = None  # minutes that its local time is ahead of UTC
 
 
 class Pack(Frozen):
@@ -272,7 +274,7 @@ class Scan(Frozen):
     finished: datetime
     site: Site
     authorization: Authorization
-    partner: dict[str, str] = Field(default_factory=dict)  # name, contact, phone, mail
+    partner: dict[str, str] = Field(default_factory=dict)  # name, contact, phone, mail, accent, logo
     vantage: Vantage
     verdict: Verdict
     because: tuple[str, ...]

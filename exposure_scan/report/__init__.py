@@ -15,6 +15,7 @@ from exposure_scan.model import Past, Problem, Scan
 from .document import load_scan, schema_json
 from .material import Material
 from .page import render_html, render_index
+from .templates import check_templates
 from .terminal import summary
 from .text import html_text, terminal_text
 from .words import PracticeText
@@ -22,6 +23,7 @@ from .words import PracticeText
 __all__ = [
     "FORMATS",
     "PracticeText",
+    "check_templates",
     "html_text",
     "load_scan",
     "render",

@@ -7,6 +7,8 @@ own can name what to show, and call nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,12 +48,30 @@ def render_template(name: str, own: Path | None, **values: object) -> str:
     Raises:
         Problem: `own` is no folder, or a template that uses it is wrong; with template and line.
     """
+    with _blaming(own, name):
+        return _environment(own).get_template(name).render(values)
+
+
+def check_templates(own: Path) -> None:
+    """Read every template of the folder `own`, so that its grammar is known to be right before a scan begins.
+
+    Raises:
+        Problem: `own` is no folder, or a template's grammar is wrong; with template and line.
+    """
+    with _blaming(own, str(own)):
+        for path in sorted(own.glob("*.j2")):
+            _environment(own).get_template(path.name)
+
+
+@contextmanager
+def _blaming(own: Path | None, name: str) -> Iterator[None]:
+    """What goes wrong in a folder of somebody's own is wrong use, told with template and line."""
     from jinja2 import TemplateError
 
     if own is not None and not own.is_dir():
         raise Problem(f"{own} is no folder; give one that holds templates, each named as the one that it replaces.")
     try:
-        return _environment(own).get_template(name).render(values)
+        yield
     except Exception as error:
         if own is None:  # a mistake of ours, not of the caller's
             raise
@@ -59,9 +79,7 @@ def render_template(name: str, own: Path | None, **values: object) -> str:
         if where is None and not isinstance(error, TemplateError):
             raise
         said = terminal_text(str(error) or type(error).__name__, _MOST)
-        raise Problem(
-            f"{where or name}: {said}. Mend the template, or leave it out to use the product's own."
-        ) from None
+        raise Problem(f"{where or name}: {said}. Mend it, or leave it out to use the product's own.") from None
 
 
 @cache

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from exposure_scan.model import Finding, Scan, Severity, Status, Verdict
 
 from . import words
+from .again import check_again, command, record
 from .doubt import Doubt, doubts, silent_hosts
 from .words import Mark, PracticeText
 
@@ -37,7 +38,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. `order` is the short form for a terminal; `menu_path` may be empty."""
+    """One thing to do. `order` is the short form for a terminal.
+
+    `menu_path`, `check` (the command that looks at this again) and `record` (the line of the sites file) may be empty.
+    """
 
     label: str
     order: str
@@ -46,6 +50,8 @@ class Step:
     what: str
     why: str
     menu_path: str
+    check: str
+    record: str
     hosts: tuple[str, ...]
 
 
@@ -152,7 +158,7 @@ def steps(scan: Scan, texts: Mapping[str, PracticeText]) -> tuple[tuple[Step, ..
     found: list[Step] = []
     for status, weighty in _ORDER:
         if (status, weighty) == (Status.CANNOT_TELL, True):
-            found += [_cure(doubt, several=len(scan.hosts) > 1) for doubt in doubts(scan) if doubt.title]
+            found += [_cure(doubt, scan) for doubt in doubts(scan) if doubt.title]
         practices: dict[str, list[Finding]] = {}
         for finding in scan.findings:
             # silence, and a block that began meanwhile, are one cause of many doubts and have a step of their own
@@ -162,11 +168,11 @@ def steps(scan: Scan, texts: Mapping[str, PracticeText]) -> tuple[tuple[Step, ..
             if wanted and finding.waived is None and not settled:
                 practices.setdefault(finding.practice, []).append(finding)
         for members in sorted(practices.values(), key=lambda group: weights.index(group[0].severity)):
-            found.append(_step(members, texts.get(members[0].practice), several=len(scan.hosts) > 1))
+            found.append(_step(members, texts.get(members[0].practice), scan))
     return tuple(found[:MOST_STEPS]), max(len(found) - MOST_STEPS, 0)
 
 
-def _step(members: list[Finding], text: PracticeText | None, *, several: bool) -> Step:
+def _step(members: list[Finding], text: PracticeText | None, scan: Scan) -> Step:
     first = members[0]
     label, verb = _KINDS[first.status]
     condition = "If this does not hold yet: " if first.status is Status.UNDECLARED else ""
@@ -178,11 +184,13 @@ def _step(members: list[Finding], text: PracticeText | None, *, several: bool) -
         what=condition + first.remedy,
         why=text.why if text else first.because,
         menu_path=text.menu_path if text else "",
-        hosts=tuple(finding.host for finding in members) if several else (),
+        check=check_again(members, scan),
+        record=record(first, scan),
+        hosts=tuple(finding.host for finding in members) if len(scan.hosts) > 1 else (),
     )
 
 
-def _cure(doubt: Doubt, *, several: bool) -> Step:
+def _cure(doubt: Doubt, scan: Scan) -> Step:
     return Step(
         label=_KINDS[Status.CANNOT_TELL][0],
         order=doubt.title,
@@ -191,5 +199,7 @@ def _cure(doubt: Doubt, *, several: bool) -> Step:
         what=doubt.what,
         why=doubt.why,
         menu_path="",
-        hosts=doubt.hosts if several else (),
+        check=command(scan, doubt.hosts or [host.address for host in scan.hosts]),
+        record="",
+        hosts=doubt.hosts if len(scan.hosts) > 1 else (),
     )

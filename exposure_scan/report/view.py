@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from exposure_scan.model import Finding, Scan, Status
 
 from . import words
+from .course import Course, course
 from .doubt import Fact, scan_facts
 from .host import HostView, host_view
 from .material import Material
@@ -48,6 +49,7 @@ class Page:
 
     scan: Scan
     box: Box
+    course: Course
     counts: tuple[Count, ...]
     steps: tuple[Step, ...]
     more_steps: int
@@ -57,7 +59,8 @@ class Page:
     declared: tuple[tuple[str, str, str], ...]  # title, by, on
     undeclared: tuple[str, ...]
     waivers: tuple[WaiverRow, ...]
-    started: str
+    started: str  # in UTC
+    local: str  # the same at the scanner, where its clock goes by another time
     took: str
     on: str
     authorization: tuple[tuple[str, str], ...]
@@ -77,6 +80,7 @@ def page(material: Material) -> Page:
     return Page(
         scan=scan,
         box=box(scan),
+        course=course(scan, material.past),
         counts=counts(scan.findings),
         steps=listed,
         more_steps=more,
@@ -99,6 +103,7 @@ def page(material: Material) -> Page:
             for waiver in scan.site.waivers
         ),
         started=words.moment(scan.started),
+        local=words.local(scan.started, scan.scanner.utc_offset, scan.scanner.zone) if scan.scanner.utc_offset else "",
         took=words.count(max(round((scan.finished - scan.started).total_seconds()), 0), "second", "seconds"),
         on=words.day(scan.started),
         authorization=tuple(_authorization(scan)),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
-from exposure_scan.model import DeviceClass, PortState, Severity, Status, Verdict
+from exposure_scan.model import DeviceClass, PortState, Severity, Status, Turn, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ VERDICTS: Mapping[Verdict, Mark] = MappingProxyType(
     }
 )
 
+_MOST_OFFSET = 26 * 60  # minutes; no place on Earth is further from UTC
 SURE = 0.999  # from here on a finding is told without its confidence: the tries are laid out for it
 
 # In the order in which a reader needs them.
@@ -71,6 +72,18 @@ STATUSES: Mapping[Status, Mark] = MappingProxyType(
             "quiet",
             "The practice is for another kind of device.",
         ),
+    }
+)
+
+# In the order in which a reader needs them.
+TURNS: Mapping[Turn, Mark] = MappingProxyType(
+    {
+        Turn.NEW: Mark("cross", "✗", "New", "bad", "It is broken now and was not before."),
+        Turn.BACK: Mark("cross", "✗", "Back again", "bad", "It was mended, and is broken once more."),
+        Turn.UNSEEN: Mark("help", "?", "No longer seen", "unsure", "It was broken; this scan did not settle it."),
+        Turn.FIXED: Mark("check", "✓", "Fixed", "good", "It was broken and is so no more."),
+        Turn.STILL: Mark("cross", "✗", "Still broken", "bad", "It was broken before and still is."),
+        Turn.OTHER: Mark("dash", "-", "Other", "quiet", "It stands otherwise than before; it was and is no breach."),
     }
 )
 
@@ -251,6 +264,16 @@ def moment(when: datetime) -> str:
     """``3 November 2026, 14:05 UTC``."""
     when = utc(when)
     return f"{date_text(when.date())}, {when:%H:%M} UTC"
+
+
+def local(when: datetime, offset: int | None, zone: str | None) -> str:
+    """``15:05 CET`` for a time at a place that is `offset` minutes ahead of UTC; with the day where it is another."""
+    if offset is None or abs(offset) > _MOST_OFFSET:
+        return ""
+    there = utc(when) + timedelta(minutes=offset)
+    name = zone or f"UTC{'+' if offset >= 0 else '-'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+    day_there = "" if there.date() == utc(when).date() else f"{date_text(there.date())}, "
+    return f"{day_there}{there:%H:%M} {name}"
 
 
 def instant(when: datetime) -> str:

@@ -110,7 +110,7 @@ async def scan_site(
     known = known or classify.built_in()
     hosts = tuple(host_of(str(target), target.names, asked[target], order.site, known) for target in targets)
     scan = Scan(
-        scanner=Scanner(version=__version__),
+        scanner=_scanner(started),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         started=started,
         finished=clock(),
@@ -203,6 +203,13 @@ def write_site(folder: Path, result: Result) -> None:
         Problem: a file cannot be written.
     """
     pages.write_site(folder, result.scan, result.capture)
+
+
+def _scanner(started: datetime) -> Scanner:
+    local = started.astimezone()
+    offset = local.utcoffset()
+    minutes = None if offset is None else round(offset.total_seconds() / 60)
+    return Scanner(version=__version__, zone=local.tzname(), utc_offset=minutes)
 
 
 def _caller(version: str, partner: Mapping[str, str]) -> Caller:
