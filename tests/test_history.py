@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
 import samples
 
-from exposure_scan.history import past
-from exposure_scan.model import Change, PortState, Problem, Scan, Status, Turn, Verdict
+from exposure_scan import history
+from exposure_scan.model import Change, Past, PortState, Problem, Scan, Status, Turn, Verdict
 
 PRACTICE = "sip.not-reachable"
 WORDS = {"met": Status.MET, "broken": Status.NOT_MET, "doubt": Status.CANNOT_TELL, "told": Status.DECLARED}
 WORDS |= {"untold": Status.UNDECLARED, "na": Status.NOT_APPLICABLE}
+
+
+def past(scan: Scan, earlier: Iterable[Scan]) -> Past:
+    return history.past(scan, map(history.look_of, earlier))
 
 
 def scan_of(status: str, days_ago: int = 0, **more: object) -> Scan:

@@ -15,7 +15,7 @@ def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates:
     Raises:
         Problem: there is no such format, an earlier scan is of another site, or a template of `templates` is wrong.
     """
-    compared = history.past(scan, earlier)
+    compared = history.past(scan, map(history.look_of, earlier))
     return report.render(scan, format_, practices=_practice_texts(), past=compared, templates=templates)
 
 
