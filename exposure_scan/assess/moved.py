@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exposure_scan.model import Port
+from exposure_scan.model import Port, PortState
 
 from .look import ALLWORX, Look, class_of, foreign, knocked_shut, listed, tell
 
@@ -27,11 +27,11 @@ def what_moving_bought(look: Look) -> tuple[tuple[Port, ...], str]:
     if other:
         said.append(f"Mail of another product answers elsewhere: {tell(other)}.")
     if moved:
-        said += [f"Moved mail answers: {tell(moved)}.", *_how_found(look, moved)]
-        said.append("That keeps off casual scans of standard ports only.")
-        said.append(_naming(moved))
+        said += [f"Mail answers elsewhere: {tell(moved)}.", *_how_found(look, moved)]
+        said.append("Another port number keeps off only those who look at standard ports alone.")
+        said += _naming(moved)
     elif _all_shut_or_known(look):
-        said.append("The sweep of all other TCP ports found no moved mail.")
+        said.append(f"The sweep of all other TCP ports found no {'other ' if other else ''}mail.")
     return (*moved, *other, *pop3), "".join(f" {sentence}" for sentence in said)
 
 
@@ -45,18 +45,39 @@ def _how_found(look: Look, moved: list[Port]) -> list[str]:
     if told:
         said.append(f"The operator declared {listed(told)}.")
     if swept and sweep is not None:
-        took = "" if sweep.seconds is None else f", which took {_duration(sweep.seconds)} at this scan's pace"
-        said.append(f"Without being told, a sweep of all TCP ports found {listed(swept)}{took}.")
+        within = "" if sweep.seconds is None else f" within {_duration(sweep.seconds)}, at this scan's pace"
+        whole = all(group.state is not PortState.UNMEASURED for group in look.host.swept)
+        ports = "all TCP ports" if whole else "TCP ports, which could not measure all of them,"
+        said.append(f"Without being told, a sweep of {ports} found {listed(swept)}{within}.")
     if rest:
-        said.append(f"{listed(rest)} {'is' if len(rest) == 1 else 'are'} asked in any case.")
+        was = "was" if len(rest) == 1 else "were"
+        said.append(f"{listed(rest)} {was} among the ports that this scan set out to ask.")
     return said
 
 
-def _naming(moved: list[Port]) -> str:
-    named = [port.key for port in moved if class_of(port) in ALLWORX]
+def _naming(moved: list[Port]) -> list[str]:
+    """Whether the greeting names the product, or only something else that the port says."""
+    named = [port for port in moved if class_of(port) in ALLWORX]
+    greets = [port.key for port in named if _greets_by_name(port)]
+    other = [port.key for port in named if port.key not in greets]
     if not named:
-        return "No greeting names the product, as far as the fingerprints know it."
-    return f"The greeting {f'on {listed(named)} ' if len(named) < len(moved) else ''}still names the product."
+        return ["No greeting names the product, as far as the fingerprints know it."]
+    said = []
+    if greets:
+        said.append(
+            f"The greeting {f'on {listed(greets)} ' if len(greets) < len(moved) else ''}still names the product."
+        )
+    if other:
+        says = "says" if len(other) == 1 else "say"
+        said.append(f"What {listed(other)} {says} after the greeting still names the product.")
+    return said
+
+
+def _greets_by_name(port: Port) -> bool:
+    """Whether the greeting is what the class rests on; it is where nothing else is told to be."""
+    support = port.device.support if port.device is not None else ()
+    fields = {one.field for one in support if one.says in ALLWORX}
+    return not fields or any(field.endswith(".greeting") for field in fields)
 
 
 def _all_shut_or_known(look: Look) -> bool:
