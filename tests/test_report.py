@@ -285,7 +285,7 @@ def test_missing_templates_name_both_places(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_format_is_wrong_use() -> None:
-    with pytest.raises(Problem, match="choose one of: html, json"):
+    with pytest.raises(Problem, match="choose one of: html, json, csv"):
         report.render(samples.silent_site(), "docx", practices=())
 
 

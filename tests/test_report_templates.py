@@ -87,3 +87,13 @@ def test_a_mistake_of_our_own_is_not_blamed_on_the_caller(tmp_path: Path, monkey
         assert not isinstance(caught.value, Problem)
     finally:
         folder._environment.cache_clear()
+
+
+def test_a_limit_that_a_template_sets_holds_and_its_text_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "report.html.j2").write_text("{{ page.scan.site.name|wire(900) }}|{{ page.scan.site.name|wire(20) }}")
+    scan = samples.exposed_server()
+    scan = scan.model_copy(update={"site": scan.site.model_copy(update={"name": "<b>" + "x" * 2_000})})
+    long, short = report.render(scan, "html", practices=(), templates=tmp_path).split("|")
+    assert len(long) == 900 + len("&lt;&gt;") - len("<>")
+    assert long.startswith("&lt;b&gt;xxx")
+    assert len(short) == 20 + len("&lt;&gt;") - len("<>")

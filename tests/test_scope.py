@@ -68,6 +68,7 @@ def test_an_order_holds_what_the_words_say() -> None:
         packets_per_second=100.0,
         burst=20,
         report_to=(),
+        report_when="on-change",
         schedule=None,
         vantage=Vantage(name="unnamed vantage", checked=False, outside=True),
     )

@@ -29,6 +29,7 @@ port = 587
 security = "starttls"
 username = "reports"
 password_env = "MAIL_PASSWORD"
+allowed_domains = ["@Dental.example", "bakery.example"]
 sender = "reports@partner.example"
 
 [[vantage]]
@@ -48,6 +49,7 @@ software = "7.6.2.3"
 expect = ["udp/5060", "tcp/5060-5061", "5060"]
 voicemail = { smtp = 2525, imap = 1143 }
 report_to = ["owner@dental.example"]
+report_when = "weekly"
 schedule = "0 3 * * MON-FRI"
 packets_per_second = 50
 burst = 5
@@ -105,6 +107,7 @@ def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
         "username": "reports",
         "password_env": "MAIL_PASSWORD",
         "sender": "reports@partner.example",
+        "allowed_domains": ["dental.example", "bakery.example"],
     }
     assert file.vantages == (
         VantageNote(
@@ -149,6 +152,7 @@ def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
         packets_per_second=50.0,
         burst=5,
         report_to=("owner@dental.example",),
+        report_when="weekly",
         schedule="0 3 * * mon-fri",
         vantage=RENTED,
     )

@@ -247,12 +247,42 @@ def test_names_that_give_the_same_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
-    text = '[mail]\nhost = "mail.example"\npassword = "hunter2"\npassword_env = "hunter2!"\n' + HEAD + CONSENT
+    text = (
+        '[mail]\nhost = "mail.example"\nusername = "reports"\npassword = "hunter2"\npassword_env = "hunter2!"\n'
+        + HEAD
+        + CONSENT
+    )
     told = mistakes(tmp_path, text)
     assert told == [
         "mail.password_env: the name of an environment variable is expected, as MAIL_PASSWORD.",
         "mail.password: unknown key; did you mean password_env?",
     ]
+
+
+def test_a_recipient_outside_the_allowed_domains_is_a_mistake(tmp_path: Path) -> None:
+    mail = '[mail]\nhost = "mail.example"\nallowed_domains = ["acme.example"]\n'
+    to = 'report_to = ["owner@acme.example", "owner@ACME.example", "owner@evil.example", "x@sub.acme.example"]\n'
+    told = mistakes(tmp_path, mail + HEAD + to + CONSENT)
+    what = "is not among mail.allowed_domains; add it there or mend it"
+    assert told == [
+        f'site[1].report_to[3]: "evil.example" {what} (site "Synthetic Dental").',
+        f'site[1].report_to[4]: "sub.acme.example" {what} (site "Synthetic Dental").',
+    ]
+    assert only(tmp_path, HEAD + to + CONSENT).report_to[2] == "owner@evil.example"
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ('password_env = "A"\npassword_file = "b"\nusername = "u"', "mail.password_file: the password is already in"),
+        ('password_command = ["pass", "mail"]', "mail.username: is missing"),
+        ("password_command = []\nusername = 'u'", "mail.password_command"),
+        ('allowed_domains = ["no domain"]', "mail.allowed_domains[1]: a domain such as acme.example is expected"),
+    ],
+)
+def test_a_login_that_cannot_work_is_a_mistake(tmp_path: Path, keys: str, where: str) -> None:
+    (told,) = mistakes(tmp_path, f'[mail]\nhost = "mail.example"\n{keys}\n' + HEAD + CONSENT)
+    assert told.startswith(where)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _MOST = 200  # characters of an error that a template made
 
 
+class _Clean(str):
+    """Text that was cleaned and cut already; it is still escaped."""
+
+    __slots__ = ()
+
+
 def templates_folder() -> Path:
     """Where the templates are: in the installed package, else in the checkout above it.
 
@@ -89,7 +95,7 @@ def _environment(own: Path | None) -> SandboxedEnvironment:
     from markupsafe import Markup
 
     def safe(value: object) -> object:
-        return value if isinstance(value, Markup) else html_text(str(value))
+        return value if isinstance(value, Markup | _Clean) else html_text(str(value))
 
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader([*([own] if own else []), templates_folder()]),
@@ -99,7 +105,7 @@ def _environment(own: Path | None) -> SandboxedEnvironment:
         lstrip_blocks=True,
         finalize=safe,
     )
-    environment.filters["wire"] = lambda value, limit=200: html_text(str(value), limit)
+    environment.filters["wire"] = lambda value, limit=200: _Clean(html_text(str(value), limit))
     environment.filters["plural"] = words.count
     return environment
 

@@ -12,6 +12,7 @@ import unicodedata
 
 TERMINAL_LIMIT = 100
 HTML_LIMIT = 600
+CELL_LIMIT = 1000
 CUT = "… (cut)"
 
 # Terminal commands whole, so that no "[31m" stays behind: ECMA-48 section 5.4 (CSI), then the string
@@ -51,6 +52,42 @@ def within(text: str, limit: int = 80) -> str:
     Cleaned on its own: a terminal command that never ends would swallow the rest of the sentence.
     """
     return _clean(text, limit)
+
+
+# A spreadsheet reads a cell that begins so as a formula; Excel takes the full-width forms for the same.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def csv_text(text: str, limit: int = CELL_LIMIT) -> str:
+    """Untrusted text for a cell of a CSV file, before the quoting that the csv module does.
+
+    One line without control, ANSI, bidi or invisible characters, cut to `limit` characters. What a
+    spreadsheet would take for a formula gets an apostrophe in front and so may be one longer.
+    """
+    cell = _clean(text, limit)
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+# Entities where a backslash is not enough: parsers differ over a backtick between a backslash and another
+# backtick, and page builders read "{{" and "{%" before Markdown is read.
+_MARKS = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "&grave;", "{": "&lcub;"}
+)
+# GitHub makes links, mentions, references and formulas out of finished text, where no escape is left to
+# see. A piece of code in the middle ends the text there.
+_LINKED = re.compile(r"(?:(?<=www)\.|://|[@#$])+", re.IGNORECASE)
+# What makes a list, a rule, or the line under a heading or a table's head.
+_BEGINS = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+=:]))")
+
+
+def markdown_text(text: str, limit: int = HTML_LIMIT) -> str:
+    """Untrusted text for a paragraph, a list or a table of a Markdown file (CommonMark, and GitHub's).
+
+    One line without control, ANSI, bidi or invisible characters, cut to `limit` characters before the
+    escaping. Nothing in it is markup, HTML or a link; it may begin a line.
+    """
+    line = _LINKED.sub(lambda found: f"`{found[0]}`", _clean(text, limit).translate(_MARKS))
+    return _BEGINS.sub(r"\1\\", line)
 
 
 def _clean(text: str, limit: int) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from exposure_scan.model import Finding, Scan, Status
 
 from . import words
+from .brand import Brand, brand
 from .course import Course, course
 from .doubt import Fact, scan_facts
 from .host import HostView, host_view
@@ -48,6 +49,7 @@ class Page:
     """Everything the report of one scan shows."""
 
     scan: Scan
+    brand: Brand
     box: Box
     course: Course
     counts: tuple[Count, ...]
@@ -79,6 +81,7 @@ def page(material: Material) -> Page:
     evidence = proofs(scan)
     return Page(
         scan=scan,
+        brand=brand(scan),
         box=box(scan),
         course=course(scan, material.past),
         counts=counts(scan.findings),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from .names import resolve
 from .order import NOWHERE, Order, Words, order_from_words, parse_services, with_words
-from .sites import SitesFile, read_sites_file
+from .sites import SitesFile, folder, read_sites_file
 
 __all__ = [
     "NOWHERE",
     "Order",
     "SitesFile",
     "Words",
+    "folder",
     "order_from_words",
     "parse_services",
     "read_sites_file",

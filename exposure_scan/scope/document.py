@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from . import brand
 from .addresses import quoted, shown
 from .order import line, moment, services
 
@@ -122,7 +124,20 @@ def _whole_ids(value: object) -> object:
     return value
 
 
+def _logo(name: str, info: ValidationInfo) -> str:
+    folder: Path = (info.context or {}).get("folder") or Path()
+    return brand.logo(line(name), folder)
+
+
+def _domain(text: str) -> str:
+    name = line(text).casefold().removeprefix("@").rstrip(".")
+    if not re.fullmatch(r"([a-z0-9-]+\.)+[a-z0-9-]+", name):
+        raise ValueError(f"a domain such as acme.example is expected, not {quoted(text)}")
+    return name
+
+
 Line = Annotated[str, AfterValidator(line)]
+Domain = Annotated[str, AfterValidator(_domain)]
 MailAddress = Annotated[str, AfterValidator(_mail)]
 Service = Annotated[str, AfterValidator(_service)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
@@ -149,17 +164,22 @@ class PartnerTable(Table):
     contact: Line | None = None
     phone: Line | None = None
     mail: MailAddress | None = None
+    accent: Annotated[str, AfterValidator(brand.accent)] | None = None
+    logo: Annotated[str, AfterValidator(_logo)] | None = None  # a file's name in, a data: URI out
 
 
 class MailTable(Table):
-    """How mail leaves. The password stands in an environment variable, never here."""
+    """How mail leaves. The password stands in the environment, a file or a password keeper, never here."""
 
     host: Line
     port: PortNumber | None = None
     security: Literal["starttls", "tls", "none"] | None = None
     username: Line | None = None
     password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    password_file: Line | None = None
+    password_command: Annotated[list[Line], Field(min_length=1)] | None = None  # a program and its arguments
     sender: MailAddress | None = None
+    allowed_domains: list[Domain] = []  # of recipients; empty allows all
 
 
 class VantageTable(Table):
@@ -242,6 +262,7 @@ class SiteTable(Table):
     expect: list[Service] = []
     voicemail: VoicemailTable | None = None
     report_to: list[MailAddress] = []
+    report_when: Literal["every", "on-change", "weekly"] | None = None
     schedule: Annotated[str, AfterValidator(_cron)] | None = None
     internal: bool = False
     packets_per_second: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None

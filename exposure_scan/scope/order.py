@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from types import MappingProxyType
-from typing import TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from exposure_scan.model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
 
@@ -28,6 +28,9 @@ _TURNED = re.compile(r"([0-9]{1,5})/(tcp|udp)")
 _PAIR = re.compile(r"([a-z0-9]+)\s*=\s*([0-9]{1,5})")
 
 
+ReportWhen: TypeAlias = Literal["every", "on-change", "weekly"]
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One site as ordered. Nothing in it was resolved, and nothing may be sent on its strength alone."""
@@ -40,6 +43,7 @@ class Order:
     packets_per_second: float
     burst: int
     report_to: tuple[str, ...]
+    report_when: ReportWhen
     schedule: str | None  # five cron fields
     vantage: Vantage
 
@@ -221,6 +225,7 @@ def order_from_words(
         packets_per_second=PACKETS_PER_SECOND,
         burst=BURST,
         report_to=(),
+        report_when="on-change",
         schedule=None,
         vantage=Vantage(name=NOWHERE, outside=not internal),
     )

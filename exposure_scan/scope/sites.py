@@ -44,8 +44,8 @@ class SitesFile:
 
     path: Path
     orders: tuple[Order, ...]
-    partner: dict[str, str]  # name, contact, phone, mail
-    mail: dict[str, str | int] = field(default_factory=dict)  # host, port, security, ...; empty without [mail]
+    partner: dict[str, str]  # name, contact, phone, mail, accent; logo as a data: URI
+    mail: dict[str, Any] = field(default_factory=dict)  # host, port, security, ...; empty without [mail]
     vantages: tuple[VantageNote, ...] = ()
 
     def order(self, name: str) -> Order:
@@ -77,7 +77,7 @@ def read_sites_file(path: Path, *, practices: frozenset[str] | None = None, cloc
         Problem: every mistake, one sentence each.
     """
     data = _toml(path)
-    context = {"practices": practices, "today": clock().astimezone(UTC).date()}
+    context = {"practices": practices, "today": clock().astimezone(UTC).date(), "folder": path.parent}
     document, mistakes = None, []
     try:
         document = Document.model_validate(data, context=context)
@@ -183,7 +183,29 @@ def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
                     )
                 )
         mistakes += [(("site", place, *where), what) for where, what in _targets(row)]
+        mistakes += [(("site", place, *where), what) for where, what in _recipients(row, data.get("mail"))]
+    if isinstance(mail := data.get("mail"), dict):
+        secrets = [key for key in ("password_env", "password_file", "password_command") if key in mail]
+        if len(secrets) > 1:
+            mistakes.append((("mail", secrets[1]), f"the password is already in {secrets[0]}; keep one of them"))
+        if secrets and "username" not in mail:
+            mistakes.append((("mail", "username"), "is missing, and a password alone is no login; name the user"))
     return mistakes
+
+
+def _recipients(row: Mapping[str, Any], mail: object) -> Iterator[tuple[_Where, str]]:
+    """Recipients outside the domains that the partner allows."""
+    allowed = [
+        text.strip().casefold().removeprefix("@").rstrip(".")
+        for _, text in _texts(mail.get("allowed_domains") if isinstance(mail, dict) else None)
+    ]
+    for place, address in _texts(row.get("report_to")) if allowed else []:
+        domain = address.rpartition("@")[2].casefold().rstrip(".")
+        if domain and domain not in allowed:
+            yield (
+                ("report_to", place),
+                f"{quoted(domain)} is not among mail.allowed_domains; add it there or mend it",
+            )
 
 
 def _targets(row: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
@@ -240,6 +262,7 @@ def _order(row: SiteTable, partner: Mapping[str, str], vantages: Sequence[Vantag
         packets_per_second=row.packets_per_second or PACKETS_PER_SECOND,
         burst=row.burst or BURST,
         report_to=tuple(row.report_to),
+        report_when=row.report_when or "on-change",
         schedule=row.schedule,
         vantage=_vantage(vantages, outside=not row.internal),
     )
