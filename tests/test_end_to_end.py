@@ -153,7 +153,7 @@ def test_an_internal_scan_says_that_it_is_no_outside_view() -> None:
     inside = scope.order_from_words(["127.0.0.1"], authorized_by="practice site", **words)
     result = asyncio.run(sweep.scan_site(inside, ports=("tcp/25",)))
     assert not result.scan.vantage.outside
-    assert "outside" in " ".join(result.scan.because) or "outside" in sweep.render(result.scan, "html")
+    assert "outside" in " ".join(result.scan.because) or b"outside" in sweep.render(result.scan, "html")
 
 
 def test_progress_is_told_to_the_end(practice_site: None) -> None:
@@ -232,7 +232,7 @@ def test_a_site_s_folder_holds_the_report_the_scan_and_a_bundle_that_says_the_sa
     results: dict[str, sweep.Result], tmp_path: Path
 ) -> None:
     result = results["exposed-server"]
-    sweep.write_site(tmp_path / "exposed-server", result)
+    sweep.write_site(tmp_path / "exposed-server", result.scan, result.capture)
     folder = tmp_path / "exposed-server"
     assert {path.name for path in folder.iterdir()} == {"scan.json", "report.html", "evidence.zip"}
     assert json.loads((folder / "scan.json").read_text())["verdict"] == "no-go"

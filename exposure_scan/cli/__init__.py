@@ -272,7 +272,7 @@ def demo(
         results = asyncio.run(scan_all())
     screen = console()
     for name, result in results:
-        sweep.write_site(out / name, result)
+        sweep.write_site(out / name, result.scan, result.capture)
         _print_summary(result.scan, quiet=True, verbose=False)
     files.write_file(out / "index.html", sweep.render_index([(name, result.scan) for name, result in results]))
     screen.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)

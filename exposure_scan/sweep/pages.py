@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from exposure_scan import assess, evidence, history, report
-from exposure_scan.model import Scan
+from exposure_scan.model import Past, Scan
 
 
-def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates: Path | None = None) -> str:
-    """The scan in one of `report.FORMATS`, held against `earlier` ones of its site.
+def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates: Path | None = None) -> bytes:
+    """The scan in one of `report.FORMATS`, held against `earlier` ones of its site; text in UTF-8.
 
     Raises:
         Problem: there is no such format, an earlier scan is of another site, or a template of `templates` is wrong.
     """
     compared = history.past(scan, map(history.look_of, earlier))
-    return report.render(scan, format_, practices=_practice_texts(), past=compared, templates=templates)
+    return report.render_bytes(scan, format_, practices=practice_texts(), past=compared, templates=templates)
 
 
 def render_index(scans: Sequence[tuple[str, Scan]]) -> str:
@@ -24,8 +24,14 @@ def render_index(scans: Sequence[tuple[str, Scan]]) -> str:
     return report.render_index(scans)
 
 
-def write_site(folder: Path, scan: Scan, capture: bytes | None) -> None:
+def write_site(folder: Path, scan: Scan, capture: bytes | None, past: Past | None = None) -> None:
     """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
+
+    Args:
+        folder: made where it is not there, for its owner alone.
+        scan: the scan.
+        capture: its packets, where there are any.
+        past: how it stands against earlier scans; by default it is the first.
 
     Raises:
         Problem: a file cannot be written.
@@ -33,11 +39,13 @@ def write_site(folder: Path, scan: Scan, capture: bytes | None) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     document = scan.to_json()
     evidence.write_file(folder / evidence.SCAN, document)
-    evidence.write_file(folder / "report.html", render(scan, "html"))
+    page = report.render(scan, "html", practices=practice_texts(), past=past or history.past(scan, ()))
+    evidence.write_file(folder / "report.html", page)
     evidence.write_bundle(folder / "evidence.zip", document, capture)
 
 
-def _practice_texts() -> tuple[report.PracticeText, ...]:
+def practice_texts() -> tuple[report.PracticeText, ...]:
+    """What a report tells of each practice beside the finding."""
     return tuple(
         report.PracticeText(
             id=practice.id,

@@ -1,8 +1,4 @@
-"""Joins the stages, for one site or a thousand: from what a person ordered to a scan that is judged.
-
-The only room that knows all stages. One site is the case n = 1 of many, and a scan that is derived
-again offline goes through the same lines as one that was made on the wire.
-"""
+"""From what a person ordered to a scan that is judged: one site, or several at once."""
 
 from __future__ import annotations
 
@@ -12,31 +8,15 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
 from exposure_scan.model import Evidence, Scan, Scanner, Target
 from exposure_scan.transport import Capture, Gate, record
 
-from . import derive, pages
+from . import derive
 from .asking import Asking, Told
-from .derive import differences
 from .hosts import Asked, host_of, judge, packs_of
-from .pages import render, render_index
-
-__all__ = [
-    "Notice",
-    "Progress",
-    "Result",
-    "differences",
-    "rederive",
-    "render",
-    "render_index",
-    "scan_site",
-    "scan_sites",
-    "write_site",
-]
 
 log = logging.getLogger("exposure_scan")
 
@@ -75,17 +55,33 @@ async def scan_site(
     known: classify.Known | None = None,
     notice: Notice = lambda _: None,
     clock: Callable[[], datetime] = now,
+    gate: Gate | None = None,
 ) -> Result:
     """Scan one site and judge it by the fingerprints of `known`, by default the scanner's own.
+
+    `gate` is one that several scans share; it keeps their pace, and whoever made it measures its lag.
 
     Raises:
         Problem: no live authorization, or a target that may not be asked; nothing was sent.
     """
     targets = await scope.resolve(order, clock=clock)
-    gate = Gate(clock=clock)
-    for target in targets:
-        gate.admit(target)
-    started = clock()
+    if gate is not None:
+        async with gate.admitted(targets):
+            return await _scan(order, targets, gate, ports, known, notice)
+    own = Gate(clock=clock)
+    async with own.lag.measured(), own.admitted(targets):
+        return await _scan(order, targets, own, ports, known, notice)
+
+
+async def _scan(
+    order: scope.Order,
+    targets: Sequence[Target],
+    gate: Gate,
+    ports: str | tuple[str, ...],
+    known: classify.Known | None,
+    notice: Notice,
+) -> Result:
+    started = gate.now()
     caller = _caller(__version__, order.partner)
     questions = {target: plan.questions(target, order.site, ports) for target in targets}
     swept = {target: plan.swept_ports(questions[target], ports) for target in targets}
@@ -97,7 +93,7 @@ async def scan_site(
         done += number
         notice(Progress(order.site.name, done, of))
 
-    async with gate.lag.measured(), record(gate, targets) as capture:
+    async with record(gate, targets) as capture:
         told = await asyncio.gather(
             *(
                 Asking(gate, target, order.vantage, caller, more, order.site.present is not None).run(
@@ -113,7 +109,7 @@ async def scan_site(
         scanner=_scanner(started),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         started=started,
-        finished=clock(),
+        finished=gate.now(),
         site=order.site,
         authorization=order.authorization,
         partner=order.partner,
@@ -194,15 +190,6 @@ def rederive(scan: Scan) -> Scan:
         ValueError: the evidence is damaged, or of another address than the scan's hosts.
     """
     return derive.rederive(scan, _caller(scan.scanner.version, scan.partner))
-
-
-def write_site(folder: Path, result: Result) -> None:
-    """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
-
-    Raises:
-        Problem: a file cannot be written.
-    """
-    pages.write_site(folder, result.scan, result.capture)
 
 
 def _scanner(started: datetime) -> Scanner:

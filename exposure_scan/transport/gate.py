@@ -12,8 +12,8 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,7 @@ class Gate:
         clock: the time of day, aware; consent is judged by it.
         sockets: how many may be open at once; by default what the process may open, at most 1,024.
         connections_per_service: how many at once to one port of one address.
+        packets_per_second: to all addresses together, beside the pace of each; None sets no such limit.
     """
 
     def __init__(
@@ -82,8 +83,11 @@ class Gate:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sockets: int | None = None,
         connections_per_service: int = 3,
+        packets_per_second: float | None = None,
     ) -> None:
         self.now = clock
+        self._total = None if packets_per_second is None else Bucket(packets_per_second, packets_per_second / 20)
+        self._alone: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(sockets or _allowed_sockets())
         self._per_service = connections_per_service
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
@@ -114,6 +118,29 @@ class Gate:
             self._hosts[address] = _Host(target, Bucket(target.packets_per_second, target.burst))
         else:
             known.target = target
+
+    @asynccontextmanager
+    async def admitted(self, targets: Iterable[Target]) -> AsyncIterator[None]:
+        """Have these addresses admitted while the block runs, by nobody else at the same time.
+
+        Whoever wants one of them meanwhile waits until it is free: an address is scanned once at a time, under
+        one authorization.
+
+        Raises:
+            NotAuthorized: see `admit`.
+        """
+        mine = sorted({target.address: target for target in targets}.values(), key=lambda one: one.address.packed)
+        locks = [self._alone.setdefault(target.address, asyncio.Lock()) for target in mine]
+        async with AsyncExitStack() as held:
+            for lock in locks:  # always in this order, so that two sites cannot wait for each other
+                await held.enter_async_context(lock)
+            for target in mine:
+                self.admit(target)
+            try:
+                yield
+            finally:
+                for target in mine:
+                    del self._hosts[target.address]
 
     def check(self, target: Target) -> None:
         """Pass if a packet may go to the target now.
@@ -192,7 +219,13 @@ class Gate:
                 self._live(host.target)
                 wait = host.bucket.take(asyncio.get_running_loop().time(), packets * self.lag.slowdown)
                 if wait <= 0:
-                    return
+                    break
+                await asyncio.sleep(min(wait, _WATCH))
+            while self._total is not None:
+                self._live(host.target)
+                wait = self._total.take(asyncio.get_running_loop().time(), packets)
+                if wait <= 0:
+                    break
                 await asyncio.sleep(min(wait, _WATCH))
 
     # --- round trips -----------------------------------------------------------------------------
