@@ -6,7 +6,10 @@ product is None where no row of the data names it.
 
 from __future__ import annotations
 
+import banners_web
+
 FOREIGN: tuple[tuple[str, str, str | None], ...] = (
+    *banners_web.FOREIGN,
     ("smtp.greeting", "220 mail.example.net ESMTP Postfix", "Postfix"),
     ("smtp.greeting", "220 mail.example.net ESMTP Postfix (Debian/GNU)", "Postfix"),
     ("smtp.greeting", "220 allworx.example.net ESMTP Postfix", "Postfix"),
@@ -61,14 +64,14 @@ FOREIGN: tuple[tuple[str, str, str | None], ...] = (
     ("http.server", "Microsoft-IIS/10.0", "Microsoft IIS"),
     ("http.server", "lighttpd/1.4.69", "lighttpd"),
     ("http.server", "cloudflare", None),
-    ("http.server", "cisco-IOS", None),
-    ("http.server", "Yealink Embed HTTPD", None),
-    ("http.server", "Polycom SoundPoint IP Telephone HTTPd", None),
-    ("http.title", "RouterOS router configuration page", None),
-    ("http.title", "Welcome to nginx!", None),
+    ("http.server", "cisco-IOS", "Cisco IOS"),
+    ("http.server", "Yealink Embed HTTPD", "Yealink phone"),
+    ("http.server", "Polycom SoundPoint IP Telephone HTTPd", "Polycom phone"),
+    ("http.title", "RouterOS router configuration page", "MikroTik RouterOS"),
+    ("http.title", "Welcome to nginx!", "nginx"),
     ("http.title", "Cisco Unified IP Phone Information", None),
     ("http.title", "Device Information", None),
-    ("http.title", "FreePBX Administration", None),
+    ("http.title", "FreePBX Administration", "FreePBX"),
     ("http.www-authenticate", 'Basic realm="Polycom"', None),
     ("http.www-authenticate", 'Digest realm="asterisk", nonce="1"', None),
     ("sip.server", "Asterisk PBX 18.9-cert1", "Asterisk"),
@@ -84,7 +87,7 @@ FOREIGN: tuple[tuple[str, str, str | None], ...] = (
     ("sip.user-agent", "Grandstream GXP2160 1.0.9.26", None),
     ("snmp.sysdescr", "RouterOS RB750Gr3", None),
     ("snmp.sysdescr", "Cisco IOS Software, C2900 Software (C2900-UNIVERSALK9-M), Version 15.2(4)M3", None),
-    ("snmp.enterprise", "9", None),
-    ("snmp.enterprise", "14988", None),
+    ("snmp.enterprise", "9", "Cisco device"),
+    ("snmp.enterprise", "14988", "MikroTik RouterOS"),
     ("tls.subject", "CN=allworx.example.net", None),
 )
