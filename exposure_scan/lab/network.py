@@ -9,11 +9,13 @@ linux/ipv6_route.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
 import struct
-from ipaddress import IPv4Network, IPv6Network, ip_address
+import time
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -21,6 +23,8 @@ _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x890B, 0x8913, 0x8914
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _RTF_UP, _RTF_REJECT = 0x1, 0x200
+_IFA_F_TENTATIVE = 0x40  # linux/if_addr.h
+_USABLE = 10.0  # seconds
 _LABEL = 15  # bytes of an interface name
 
 
@@ -88,11 +92,25 @@ def add_address(address: str, device: str = "lo") -> None:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as control:
             request = ip.packed + struct.pack("Ii", 128, socket.if_nametoindex(device))
             fcntl.ioctl(control, _SIOCSIFADDR, request)
+        if device == "lo":
+            _wait_until_usable(IPv6Address(ip))
         return
     label = f"{device}:{int(ip):x}"  # an alias needs a name of its own, or it takes the place of the last one
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFADDR, _ifreq(label, _sockaddr(ip.packed)))
         fcntl.ioctl(control, _SIOCSIFNETMASK, _ifreq(label, _sockaddr(b"\xff\xff\xff\xff")))
+
+
+def _wait_until_usable(address: IPv6Address) -> None:
+    """Wait until the kernel has done with the address what RFC 4862 asks for: nobody can bind to it before."""
+    name = address.packed.hex()
+    until = time.monotonic() + _USABLE
+    while time.monotonic() < until:
+        rows = (row.split() for row in Path("/proc/net/if_inet6").read_text().splitlines())
+        if any(row[0] == name and not int(row[4], 16) & _IFA_F_TENTATIVE for row in rows):
+            return
+        time.sleep(0.005)
+    raise OSError(errno.ETIMEDOUT, f"{address} did not become usable")
 
 
 def add_route(network: IPv4Network | IPv6Network, device: str = "lo") -> None:
