@@ -193,6 +193,20 @@ def test_required_declarations_make_the_verdict_wait_for_the_operator() -> None:
     assert "Declared by the operator on 2026-11-01." in findings["password.admin"].because
 
 
+@pytest.mark.parametrize(
+    ("until", "status", "said"),
+    [
+        (date(2026, 11, 24), Status.DECLARED, "Declared by the operator on 2026-11-01, until 2026-11-24."),
+        (date(2026, 11, 23), Status.UNDECLARED, "counted until 2026-11-23. Nobody has declared it since."),
+    ],
+)
+def test_a_declaration_counts_to_the_end_of_its_last_day(until: date, status: Status, said: str) -> None:
+    word = {"password.admin": Declaration(by="the operator", on=date(2026, 11, 1), until=until)}
+    finding = judge(dead_quiet(), declares=word)[2]["password.admin"]
+    assert finding.status is status
+    assert said in finding.because
+
+
 def test_declarations_are_counted_where_they_apply_and_once_a_practice() -> None:
     word = {"password.admin": Declaration(by="the operator", on=date(2026, 11, 1))}
     findings = [assess_host(dead_quiet(address=f"198.51.100.{n}"), site(declares=word), ON) for n in (10, 11)]

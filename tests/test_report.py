@@ -6,6 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -282,6 +283,27 @@ def test_missing_templates_name_both_places(tmp_path: Path, monkeypatch: pytest.
     packaged.mkdir(parents=True)
     (packaged / "report.html.j2").touch()
     assert pages.templates_folder() == packaged
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (-1, " (expired)"),
+        (0, " (expires in 0 days)"),
+        (1, " (expires in 1 day)"),
+        (30, " (expires in 30 days)"),
+        (31, ""),
+    ],
+)
+def test_a_word_that_ends_is_told_thirty_days_before_and_shown_after(days: int, told: str) -> None:
+    scan = samples.exposed_server()
+    until = scan.started.date() + timedelta(days=days)
+    waiver = scan.site.waivers[0].model_copy(update={"until": until})
+    word = {"password.admin": scan.site.declares["password.admin"].model_copy(update={"until": until})}
+    site = scan.site.model_copy(update={"waivers": (waiver,), "declares": word})
+    words = Reader(html(scan.model_copy(update={"site": site}))).words
+    assert f"sample technician 2026-11-01, until {until}{told} " in words
+    assert f"sample owner {until}{told} " in words
 
 
 def test_an_unknown_format_is_wrong_use() -> None:

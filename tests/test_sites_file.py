@@ -67,7 +67,7 @@ on = 2026-11-23
 how = "placed a call"
 
 [site.declares]
-"password.admin" = { by = "Synthetic technician", on = 2026-11-01 }
+"password.admin" = { by = "Synthetic technician", on = 2026-11-01, until = 2027-11-01 }
 
 [[site.waiver]]
 practice = "server.stealth"
@@ -129,7 +129,9 @@ def test_everything_that_the_file_may_say_arrives(tmp_path: Path) -> None:
             expect=("udp/5060", "tcp/5060", "tcp/5061"),
             voicemail={"smtp": 2525, "imap": 1143},
             present=Presence(by="Synthetic technician", on=datetime(2026, 11, 23, tzinfo=UTC), how="placed a call"),
-            declares={"password.admin": Declaration(by="Synthetic technician", on=date(2026, 11, 1))},
+            declares={
+                "password.admin": Declaration(by="Synthetic technician", on=date(2026, 11, 1), until=date(2027, 11, 1))
+            },
             waivers=(
                 Waiver(
                     practice="server.stealth",

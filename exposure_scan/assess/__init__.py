@@ -31,7 +31,7 @@ __all__ = [
 
 
 def assess_host(host: Host, site: Site, on: datetime) -> tuple[Finding, ...]:
-    """One finding for each practice, in the order of the bulletin. `on` decides which waivers still hold."""
+    """One finding for each practice, in the order of the bulletin. `on` decides which words still hold."""
     look = Look(host, site, on)
     found = []
     for practice in practices():
@@ -69,7 +69,10 @@ def _judge(practice: Practice, look: Look) -> Answer:
     word = look.site.declares.get(practice.id)
     if word is None:
         return Answer(Status.UNDECLARED, f"{answer.because} Nobody has declared it.", answer.evidence)
-    because = f"{answer.because} Declared by {word.by} on {word.on}."
+    if word.until is not None and word.until < look.on.date():
+        over = f"The word of {word.by}, given on {word.on}, counted until {word.until}. Nobody has declared it since."
+        return Answer(Status.UNDECLARED, f"{answer.because} {over}", answer.evidence)
+    because = f"{answer.because} Declared by {word.by} on {word.on}{f', until {word.until}' if word.until else ''}."
     return Answer(Status.DECLARED, because, answer.evidence)
 
 

@@ -43,6 +43,7 @@ class Declaration(Frozen):
 
     by: str
     on: date
+    until: date | None = None  # the last day on which it counts; None means until further notice
 
 
 class Waiver(Frozen):

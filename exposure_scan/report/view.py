@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 
 from exposure_scan.model import Finding, Scan, Status
 
@@ -22,6 +23,8 @@ from .material import Material
 from .proof import Proofs, proofs
 from .verdict import Box, Step, box, steps
 from .words import Mark
+
+_WARNED = 30  # days before a word ends in which the report says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Page:
     hosts: tuple[HostView, ...]
     facts: tuple[Fact, ...]  # of the scanner, the same for every host
     proofs: Proofs
-    declared: tuple[tuple[str, str, str], ...]  # title, by, on
+    declared: tuple[tuple[str, str, str], ...]  # title, by, on with until
     undeclared: tuple[str, ...]
     waivers: tuple[WaiverRow, ...]
     started: str  # in UTC
@@ -91,7 +94,8 @@ def page(material: Material) -> Page:
         facts=scan_facts(scan),
         proofs=evidence,
         declared=tuple(
-            (titles.get(id_, id_), word.by, word.on.isoformat()) for id_, word in scan.site.declares.items()
+            (titles.get(id_, id_), word.by, f"{word.on}{_until(word.until, scan)}")
+            for id_, word in scan.site.declares.items()
         ),
         undeclared=tuple(dict.fromkeys(f.title for f in scan.findings if f.status is wanted)),
         waivers=tuple(
@@ -99,7 +103,7 @@ def page(material: Material) -> Page:
                 waiver.practice,
                 titles.get(waiver.practice, waiver.practice),
                 waiver.by,
-                waiver.until.isoformat(),
+                f"{waiver.until}{_soon(waiver.until, scan)}",
                 waiver.because,
                 expired=waiver.until < words.utc(scan.started).date(),
             )
@@ -114,6 +118,19 @@ def page(material: Material) -> Page:
         doors=words.DOORS,
         sha256=hashlib.sha256(scan.to_json().encode()).hexdigest(),
     )
+
+
+def _until(day: date | None, scan: Scan) -> str:
+    if day is None:
+        return ""
+    over = " (expired)" if day < words.utc(scan.started).date() else _soon(day, scan)
+    return f", until {day}{over}"
+
+
+def _soon(day: date, scan: Scan) -> str:
+    """`` (expires in 12 days)`` within the last 30 days of a word."""
+    left = (day - words.utc(scan.started).date()).days
+    return f" (expires in {words.count(left, 'day', 'days')})" if 0 <= left <= _WARNED else ""
 
 
 def counts(findings: Iterable[Finding]) -> tuple[Count, ...]:

@@ -220,10 +220,11 @@ class PresentTable(Table):
 
 
 class DeclarationTable(Table):
-    """Who vouches for a practice."""
+    """Who vouches for a practice, and how long the word counts."""
 
     by: Line
     on: PastDay
+    until: Day | None = None
 
 
 class WaiverTable(Table):

@@ -252,7 +252,7 @@ def _order(row: SiteTable, partner: Mapping[str, str], vantages: Sequence[Vantag
             expect=_keys(row.expect),
             voicemail=row.voicemail.model_dump(exclude_none=True) if row.voicemail else {},
             present=Presence(**present.model_dump()) if present else None,
-            declares={key: Declaration(by=word.by, on=word.on) for key, word in row.declares.items()},
+            declares={key: Declaration(by=word.by, on=word.on, until=word.until) for key, word in row.declares.items()},
             waivers=tuple(Waiver(**waiver.model_dump()) for waiver in row.waiver),
         ),
         authorization=Authorization(**consent.model_dump()),
