@@ -6,9 +6,11 @@ product is None where no row of the data names it.
 
 from __future__ import annotations
 
+import banners_voice
 import banners_web
 
 FOREIGN: tuple[tuple[str, str, str | None], ...] = (
+    *banners_voice.FOREIGN,
     *banners_web.FOREIGN,
     ("smtp.greeting", "220 mail.example.net ESMTP Postfix", "Postfix"),
     ("smtp.greeting", "220 mail.example.net ESMTP Postfix (Debian/GNU)", "Postfix"),
@@ -53,11 +55,11 @@ FOREIGN: tuple[tuple[str, str, str | None], ...] = (
     ("ftp.greeting", "220---------- Welcome to Pure-FTPd [privsep] [TLS] ----------", "Pure-FTPd"),
     ("ftp.greeting", "220 Microsoft FTP Service", "Microsoft FTP"),
     ("ftp.greeting", "220-FileZilla Server 1.8.1", "FileZilla Server"),
-    ("ftp.greeting", "220 MikroTik FTP server (MikroTik 6.49.6) ready", None),
+    ("ftp.greeting", "220 MikroTik FTP server (MikroTik 6.49.6) ready", "MikroTik RouterOS"),
     ("ssh.greeting", "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3", "OpenSSH"),
     ("ssh.greeting", "SSH-2.0-dropbear_2019.78", "Dropbear"),
-    ("ssh.greeting", "SSH-2.0-ROSSSH", None),
-    ("ssh.greeting", "SSH-2.0-Cisco-1.25", None),
+    ("ssh.greeting", "SSH-2.0-ROSSSH", "MikroTik RouterOS"),
+    ("ssh.greeting", "SSH-2.0-Cisco-1.25", "Cisco device"),
     ("http.server", "nginx", "nginx"),
     ("http.server", "nginx/1.24.0 (Ubuntu)", "nginx"),
     ("http.server", "Apache/2.4.57 (Debian)", "Apache httpd"),

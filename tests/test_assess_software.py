@@ -73,7 +73,7 @@ def test_a_version_is_read_as_numbers(text: str | None, numbers: tuple[int, ...]
 @pytest.mark.parametrize(
     ("version", "status", "told"),
     [
-        ("7.5.11.7", "not-met", "The wire shows software 7.5.11.7; that is older than 7.6."),
+        ("7.5.11.7", "not-met", "The wire shows software 7.5.11.7. That is older than 7.6."),
         (
             "7.3.9.1",
             "not-met",
@@ -83,8 +83,8 @@ def test_a_version_is_read_as_numbers(text: str | None, numbers: tuple[int, ...]
         ("7.3.20", "not-met", "It is not below 7.3.14.8,"),
         ("7.4.10.1", "not-met", "It is below 7.4.10.2,"),
         ("7.3.14", "not-met", "Whether it is below 7.3.14.8, the least patch of 7.3 by"),
-        ("7.6.2.3", "undeclared", "a dealer's copy of the 2014 advisory asks for it"),
-        ("8.2.1.0", "met", "The wire shows software 8.2.1.0; that is later than 7.6."),
+        ("7.6.2.3", "undeclared", "A dealer's copy of the 2014 advisory asks for it"),
+        ("8.2.1.0", "met", "The wire shows software 8.2.1.0. That is later than 7.6."),
         ("7.10.0", "met", "later than 7.6. No document known to this scanner names 7.10; check the number."),
         ("7.7.1", "met", "No document known to this scanner names 7.7;"),
         ("10.0", "met", "later than 7.6."),
@@ -108,7 +108,7 @@ def test_where_wire_and_record_differ_the_wire_counts_and_that_is_said() -> None
     for version, status in (("7.5.1", Status.NOT_MET), ("9.1.0.2", Status.MET)):
         finding = judged(shown(version), software="8.2.1")
         assert finding.status is status
-        assert "; the operator's record says 8.2.1, and what the wire shows counts;" in finding.because
+        assert ". The operator's record says 8.2.1, but what the wire shows counts." in finding.because
     same = judged(shown("9.1.0.2"), software="9.1")  # less exact, not different
     assert "record" not in same.because
 
@@ -116,7 +116,7 @@ def test_where_wire_and_record_differ_the_wire_counts_and_that_is_said() -> None
 def test_a_record_alone_is_judged_by_the_same_facts_and_never_called_seen() -> None:
     old = judged(software="7.3.9.1")
     assert old.status is Status.NOT_MET
-    assert old.because.startswith("Software 7.3.9.1 is on the operator's record; that is older than 7.6. It is below")
+    assert old.because.startswith("Software 7.3.9.1 is on the operator's record. That is older than 7.6. It is below")
     assert judged(software="9.1").status is Status.DECLARED
     assert (old.confidence, old.evidence) == (None, ())
 
@@ -149,7 +149,7 @@ def test_the_version_of_another_product_says_nothing_of_the_server(class_: Devic
 
 def test_a_version_that_the_wire_makes_up_bursts_no_sentence() -> None:
     finding = judged(shown("7.5.1" + "A" * 500 + "\x1b[31m"))
-    assert finding.because.startswith("The wire shows software 7.5.1; that is older")
+    assert finding.because.startswith("The wire shows software 7.5.1. That is older")
 
 
 def test_every_fact_has_a_source_and_the_lines_are_in_order() -> None:

@@ -117,7 +117,7 @@ def software(look: Look) -> Answer:
         seen = shown[0]
         other = ""
         if record is not None and not _agree(seen.version, record):
-            other = f"; the operator's record says {look.site.software}, and what the wire shows counts"
+            other = f". The operator's record says {look.site.software}, but what the wire shows counts"
         said = f"The wire shows software {seen.text}{other}"
         return _judged(seen.version, said, Status.MET, seen.evidence, seen.confidence)
     answer = Answer(Status.UNDECLARED, "No software version shows from outside.")
@@ -161,15 +161,15 @@ def _judged(
     row = next((row for row in facts().line if row.line == line), None)
     if line < last:
         patch = f" {_patch(version, row)}" if row is not None and row.floor is not None else ""
-        because = f"{said}; that is older than {_dotted(last)}.{patch}"
+        because = f"{said}. That is older than {_dotted(last)}.{patch}"
         return Answer(Status.NOT_MET, because, evidence, confidence)
     if line > last:
         unread = row is None or row.confidence == "unknown"
         unknown = f" No document known to this scanner names {_dotted(line)}; check the number." if unread else ""
-        return Answer(later, f"{said}; that is later than {_dotted(last)}.{unknown}", evidence, confidence)
-    asked = f", though {row.whose} asks for it" if row is not None and row.latest else ""
-    unknown = f"which patch of {_dotted(last)} was the last is not known to this scanner{asked}"
-    return Answer(Status.UNDECLARED, f"{said}; {unknown}.", evidence)
+        return Answer(later, f"{said}. That is later than {_dotted(last)}.{unknown}", evidence, confidence)
+    asked = f" {_capital(row.whose)} asks for it." if row is not None and row.latest else ""
+    unknown = f"Which patch of {_dotted(last)} was the last is not known to this scanner."
+    return Answer(Status.UNDECLARED, f"{said}. {unknown}{asked}", evidence)
 
 
 def _patch(version: Version, row: Line) -> str:
@@ -181,13 +181,17 @@ def _patch(version: Version, row: Line) -> str:
         return f"Whether it is below {least}, does not show."
     if version < row.floor:
         return f"It is below {least}."
-    return f"It is not below {least}, but the bulletin covers that line all the same."
+    return f"It is not below {least}. The bulletin covers that line all the same."
 
 
 def _agree(one: Version, other: Version) -> bool:
     """Whether neither says anything else: 7.6 is less exact than 7.6.2.3, not different."""
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _dotted(version: Version) -> str:
