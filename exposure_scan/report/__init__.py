@@ -18,7 +18,7 @@ from .mail import mail_subject as _mail_subject
 from .mail import render_mail_html, render_mail_text
 from .material import Material
 from .page import render_html, render_index
-from .pdf import render_pdf
+from .pdf import check_pdf, render_pdf
 from .plain import render_csv, render_markdown
 from .templates import check_templates
 from .terminal import summary
@@ -28,6 +28,7 @@ from .words import PracticeText
 __all__ = [
     "FORMATS",
     "PracticeText",
+    "check_pdf",
     "check_templates",
     "html_text",
     "load_scan",

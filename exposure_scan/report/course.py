@@ -13,7 +13,7 @@ from . import words
 from .words import Mark
 
 _MOST_CHANGES = 12
-_MOST_POINTS = 12
+_MOST_POINTS = 7  # a week of nights, and what a phone's screen shows readably
 _MOST_DOORS = 12
 _HEIGHT = 60  # of the chart's highest bar, in its own units
 

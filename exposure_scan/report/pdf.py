@@ -87,6 +87,15 @@ def render_pdf(material: Material) -> bytes:
     return content
 
 
+def check_pdf() -> None:
+    """Make sure before a scan that a PDF can be made of it.
+
+    Raises:
+        Problem: WeasyPrint or a library of it is missing.
+    """
+    _weasyprint()
+
+
 def _weasyprint() -> Any:
     for name in ("weasyprint", "fontTools"):  # they tell of every rule that is meant for a screen
         logging.getLogger(name).setLevel(logging.ERROR)
