@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests bench matrix package-check schema pcaps clean help
+.PHONY: demo test lint check types tests bench matrix package-check schema pcaps accept pictures clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -45,6 +45,12 @@ schema: $(VENV)/ready ## Write docs/scan.schema.json anew from the types
 
 pcaps: $(VENV)/ready ## Make the captures of the practice site anew
 	@$(INSIDE) $(BIN)/python pcaps/lab/recipe.py
+
+accept: $(VENV)/ready ## Take the reports of three practice sites, as they are made now, for right
+	@$(BIN)/python tests/accept.py
+
+pictures: demo ## Make the README's pictures from the demo (needs Chromium)
+	@PYTHONPATH=tests $(INSIDE) $(BIN)/python docs/make_pictures.py demo
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -225,11 +225,14 @@ def door(state: PortState, reason: str, *, expected: bool, blurred: bool) -> Mar
     return BLOCKED if reason.startswith("icmp-") else SILENT
 
 
+_OVER = 0.995  # what rounds to 100% would say more than anybody knows
+
+
 def confidence(value: float) -> str:
     """A confidence (0 to 1) in words with its percentage."""
     for least, word in ((0.95, "nearly certain"), (0.75, "very likely"), (0.5, "likely")):
         if value >= least:
-            return f"{word} ({value:.0%})"
+            return f"{word} ({value:.0%})" if value < _OVER else f"{word} (over 99%)"
     return f"weak hint ({value:.0%})"
 
 
