@@ -82,7 +82,7 @@ def test_both_parts_tell_the_verdict_the_cautions_and_the_steps(sample: Sample) 
 def test_both_parts_tell_who_vouched_what_was_not_measured_and_whom_to_ask() -> None:
     for told in parts(samples.exposed_server()):
         assert "The admin password is strong: declared by sample technician on 2026-11-01" in told
-        assert "accepted by sample owner until 2026-12-01, because the provider wants ping" in told
+        assert "accepted by sample owner until 2026-12-01 (expires in 28 days), because the provider wants ping" in told
         assert "1 of 14 practices that cannot be seen from outside were declared" in told
         assert "Not measured, and nothing is known of them: udp/161." in told
         assert "No login, password or call was tried" in told
