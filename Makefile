@@ -36,6 +36,8 @@ package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away fr
 
 bench: $(VENV)/ready ## How long one open and one silent host take, as ratios to a peer
 	@$(INSIDE) $(BIN)/python bench/bench.py
+	@$(INSIDE) $(BIN)/python bench/sweep.py
+	@$(BIN)/python bench/fleet.py
 
 matrix: $(VENV)/ready ## Every scenario with every fault of the line, what chance decides twenty times (needs /dev/net/tun)
 	@$(INSIDE) $(BIN)/python tests/fault_matrix.py --repeat 20

@@ -19,6 +19,8 @@ from .model import Problem
 
 SUMS = "SHA256SUMS"
 SCAN = "scan.json"
+REPORT = "report.html"
+BUNDLE = "evidence.zip"
 CAPTURE = "capture.pcap"
 NOTE = "README.txt"
 LIMIT = 256 * 1024 * 1024  # bytes unpacked; a larger bundle is none of ours
@@ -42,6 +44,12 @@ class Bundle:
 
     scan: str  # JSON text
     capture: bytes | None
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256, hex, of each file of a scan in a site's folder, by name; others there are the operator's own."""
+    files = (folder / name for name in (SCAN, REPORT, BUNDLE))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
 
 
 def check_writable(path: Path) -> None:

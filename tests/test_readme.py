@@ -19,9 +19,10 @@ _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _OF_THE_CHECKOUT = ("make ",)  # what continuous integration runs
 COMMANDS = (
     "scan", "demo", "report", "verify", "practices", "sites check", "fingerprint test",
-    "fingerprint learn", "fingerprint check",
+    "fingerprint learn", "fingerprint check", "sweep", "schedule", "history", "history prune", "changes",
 )  # fmt: skip
-EXITS = {"scan": 1}
+EXITS = {"scan": 1, "sweep": 1}
+BESIDE_THE_SITE = ("scan", "fingerprint learn", "sweep")
 
 
 BOTH_ENDS = """
@@ -91,6 +92,7 @@ def test_every_example_of_the_readme_shows_what_it_shows_there(folder: Path) -> 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # what one example learns must not teach the others
     shown = shell(f"exposure-scan {command} --help", tmp_path)
     assert shown.returncode == 0
@@ -107,7 +109,9 @@ def test_the_example_at_the_end_of_help_runs(command: str, tmp_path: Path, monke
         learnt = shell("exposure-scan fingerprint learn --help", tmp_path).stdout
         made = " ".join(learnt.partition("Example:")[2].split())
         assert shell(f"{beside}{made} --packs .", tmp_path).returncode == 0
-    said = shell((beside if command in ("scan", "fingerprint learn") else "") + example, tmp_path)
+    if command in ("history", "history prune", "changes"):
+        assert shell(f"{beside}exposure-scan sweep --sites sites.toml --all --no-mail", tmp_path).returncode == 1
+    said = shell((beside if command in BESIDE_THE_SITE else "") + example, tmp_path)
     assert said.returncode == EXITS.get(command, 0), said.stderr
     assert said.stderr == ""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .fingerprint import fingerprint_app
+from .history import add_history
 from .saved import report_command, verify
 from .shared import (
     FAILED,
@@ -28,7 +29,9 @@ from .shared import (
     console,
     known,
     progress,
+    sites_file,
 )
+from .sweep import schedule_command, sweep_command
 from .vantage import vantage_app
 
 if TYPE_CHECKING:
@@ -210,16 +213,10 @@ def _order(
                 "The authorization of a site is recorded in the sites file; leave out --authorized-by, --reference "
                 "and --until, or scan the address without --site."
             )
-        return scope.with_words(_sites_file(sites).order(site), **words)
+        return scope.with_words(sites_file(sites).order(site), **words)
     if sites is not None:
         raise Problem("--sites needs --site NAME; or leave --sites out and give targets.")
     return scope.order_from_words(targets, authorized_by=authorized_by, reference=reference, until=until, **words)
-
-
-def _sites_file(path: Path) -> scope.SitesFile:
-    from exposure_scan import assess, scope
-
-    return scope.read_sites_file(path, practices=frozenset(practice.id for practice in assess.practices()))
 
 
 def _code(result: Scan) -> int:
@@ -262,7 +259,7 @@ def demo(
 
     async def scan_all() -> list[tuple[str, sweep.Result]]:
         done = []
-        async for order, result in sweep.scan_sites(_sites_file(lab.sites_file()).orders, notice=notice):
+        async for order, result in sweep.scan_sites(sites_file(lab.sites_file()).orders, notice=notice):
             if isinstance(result, Exception):
                 raise result
             done.append((order.site.name, result))
@@ -280,6 +277,13 @@ def demo(
         screen.print(f"  {out / name}: report.html  scan.json  evidence.zip", soft_wrap=True, markup=False)
 
 
+# --- all sites -----------------------------------------------------------------------------------
+
+app.command("sweep", epilog="Example: exposure-scan sweep --sites sites.toml --all --no-mail")(sweep_command)
+add_history(app)
+app.command("schedule", epilog="Example: exposure-scan schedule --sites sites.toml")(schedule_command)
+
+
 # --- saved scans ---------------------------------------------------------------------------------
 
 app.command("report", epilog="Example: exposure-scan report scan.json --format html --out report.html")(report_command)
@@ -294,7 +298,7 @@ def sites_check(
     sites: Annotated[Path, typer.Option("--sites", help="The sites file (TOML).", metavar="FILE")],
 ) -> None:
     """Judge the sites file without sending a packet."""
-    read = _sites_file(sites)
+    read = sites_file(sites)
     for order in read.orders:
         until = order.authorization.until
         typer.echo(

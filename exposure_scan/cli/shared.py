@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from exposure_scan import classify, sweep
+    from exposure_scan import classify, scope, sweep
 
 GO, NO_GO, WRONG_USE, INCONCLUSIVE, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -38,6 +38,26 @@ Templates = Annotated[
     Path | None,
     typer.Option(help="Folder of templates that are taken before the product's own.", metavar="DIR"),
 ]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        envvar="EXPOSURE_SCAN_DB",
+        help="The history, as a URL of SQLAlchemy; by default a file in the user's state folder.",
+        metavar="URL",
+    ),
+]
+
+
+def sites_file(path: Path) -> scope.SitesFile:
+    """The sites file, judged.
+
+    Raises:
+        Problem: every mistake in it.
+    """
+    from exposure_scan import assess, scope
+
+    return scope.read_sites_file(path, practices=frozenset(practice.id for practice in assess.practices()))
 
 
 def known(packs: Path | None) -> classify.Known:

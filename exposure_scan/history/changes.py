@@ -6,7 +6,7 @@ A nonce, a date or a tag differs from scan to scan without any change of the sit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from exposure_scan.model import Change, Doors, Finding, Past, Point, PortState, Problem, Scan, Status, Turn, Verdict
@@ -24,6 +24,9 @@ class Look:
     verdict: Verdict
     statuses: Mapping[tuple[str, str], Status]  # by practice and host
     doors: Mapping[str, Mapping[str, PortState]]  # by address, then by tcp/8080
+    # What is still known of the scans before this one, where they are not at hand: the times at which a status
+    # began, the oldest first; None where the practice was not judged on that host.
+    earlier: Mapping[tuple[str, str], Sequence[tuple[datetime, Status | None]]] = field(default_factory=dict)
 
     @property
     def point(self) -> Point:
@@ -78,9 +81,10 @@ def past(scan: Scan, earlier: Iterable[Look]) -> Past:
 
 def _change(finding: Finding, started: datetime, before: Sequence[Look]) -> Change | None:
     """What became of a practice on a host; None where it stands as it stood and is no breach."""
-    course = [(one.at, one.statuses.get((finding.practice, finding.host))) for one in before]
+    key = (finding.practice, finding.host)
+    course = [*before[0].earlier.get(key, ()), *((one.at, one.statuses.get(key)) for one in before)]
     was, now = course[-1][1], finding.status
-    turn = _turn([status for _, status in course if status is not None], now)
+    turn = turn_of([status for _, status in course if status is not None], now)
     if turn is None or (turn is Turn.OTHER and was is None):
         return None
     since = started
@@ -102,7 +106,8 @@ def _change(finding: Finding, started: datetime, before: Sequence[Look]) -> Chan
     )
 
 
-def _turn(course: Sequence[Status], now: Status) -> Turn | None:
+def turn_of(course: Sequence[Status], now: Status) -> Turn | None:
+    """How a status stands against those before it, the oldest first; None where it is as it was and no breach."""
     told = [status for status in course if status is not Status.CANNOT_TELL]  # doubt neither mends nor breaks
     broken = bool(told) and told[-1] is Status.NOT_MET
     if now is Status.NOT_MET:

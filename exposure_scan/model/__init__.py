@@ -7,6 +7,7 @@ room imports nothing of ours, so any room may import it. `Scan` is the JSON docu
 
 from __future__ import annotations
 
+from .fleet import SOON_DAYS, Expiry, Fleet, FleetRow, Turns
 from .past import Change, Doors, Past, Point, Turn
 from .scan import (
     SCHEMA,
@@ -36,6 +37,7 @@ from .words import DeviceClass, Echo, Frozen, PortState, Problem, Severity, Stat
 
 __all__ = [
     "SCHEMA",
+    "SOON_DAYS",
     "Address",
     "Alive",
     "Authorization",
@@ -48,7 +50,10 @@ __all__ = [
     "Doors",
     "Echo",
     "Evidence",
+    "Expiry",
     "Finding",
+    "Fleet",
+    "FleetRow",
     "Frozen",
     "Hop",
     "Host",
@@ -75,6 +80,7 @@ __all__ = [
     "Target",
     "Tls",
     "Turn",
+    "Turns",
     "Vantage",
     "Verdict",
     "Waiver",

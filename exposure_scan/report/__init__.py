@@ -13,6 +13,8 @@ from types import MappingProxyType
 from exposure_scan.model import Past, Problem, Scan
 
 from .document import load_scan, schema_json
+from .fleet import render_fleet
+from .fleet_csv import fleet_csv_rows
 from .machine import render_junit, render_sarif
 from .mail import mail_subject as _mail_subject
 from .mail import render_mail_html, render_mail_text
@@ -30,11 +32,13 @@ __all__ = [
     "PracticeText",
     "check_pdf",
     "check_templates",
+    "fleet_csv_rows",
     "html_text",
     "load_scan",
     "mail_subject",
     "render",
     "render_bytes",
+    "render_fleet",
     "render_index",
     "schema_json",
     "summary",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exposure_scan.model import Scan
@@ -23,9 +24,14 @@ class Brand:
 
 def brand(scan: Scan) -> Brand:
     """The accent and the logo of the scan's partner, each only where it is what it should be."""
+    return partner_brand(scan.partner)
+
+
+def partner_brand(partner: Mapping[str, str]) -> Brand:
+    """The same from the words of the sites file."""
     from markupsafe import Markup
 
-    accent, logo = scan.partner.get("accent", ""), scan.partner.get("logo", "")
+    accent, logo = partner.get("accent", ""), partner.get("logo", "")
     return Brand(
         accent.lower() if is_colour(accent) and contrast(accent) >= READABLE else None,
         Markup(logo) if is_logo_uri(logo) else None,  # noqa: S704 - nothing but letters, digits and :;,+/=

@@ -39,6 +39,8 @@ _CRON: tuple[tuple[str, int, int, str], ...] = (
 
 
 def _mail(text: str) -> str:
+    if len(text) > 254 or len(text.rpartition("@")[0]) > 64:  # RFC 5321, section 4.5.3.1
+        raise ValueError(f"a mail address is expected, and this is longer than one may be: {quoted(text)}")
     if not _MAIL.fullmatch(text):
         raise ValueError(f"a mail address is expected, not {quoted(text)}")
     return text

@@ -40,8 +40,8 @@ def write_site(folder: Path, scan: Scan, capture: bytes | None, past: Past | Non
     document = scan.to_json()
     evidence.write_file(folder / evidence.SCAN, document)
     page = report.render(scan, "html", practices=practice_texts(), past=past or history.past(scan, ()))
-    evidence.write_file(folder / "report.html", page)
-    evidence.write_bundle(folder / "evidence.zip", document, capture)
+    evidence.write_file(folder / evidence.REPORT, page)
+    evidence.write_bundle(folder / evidence.BUNDLE, document, capture)
 
 
 def practice_texts() -> tuple[report.PracticeText, ...]:
