@@ -54,7 +54,7 @@ def states(db: Connection) -> Iterator[State]:
             points=tuple(_point(row) for row in recent),
             folder=found[-1].folder,
             was=Verdict(found[-2].verdict) if len(found) > 1 else None,
-            turns=turns,
+            turns=turns if len(found) > 1 else Turns(),  # a first scan is held against nothing
             oldest=oldest,
         )
 
