@@ -17,7 +17,7 @@ from exposure_scan.history.store import open_store
 from exposure_scan.history.tables import SCANS, TASKS
 from exposure_scan.lab.network import add_address
 
-SITES = 150
+SITES = 120
 KILLS = 20
 SEED = 20261125  # the moments are the same in every run; that they are random is what matters
 
