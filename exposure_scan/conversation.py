@@ -151,9 +151,12 @@ class Caller:
 # --- what was recorded ---------------------------------------------------------------------------
 
 What: TypeAlias = Literal[
-    "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
+    "asking", "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
     "secured", "not-secured", "icmp", "elsewhere",
 ]  # fmt: skip
+
+BESIDE: frozenset[What] = frozenset({"asking", "icmp", "elsewhere"})
+"""Events that no conversation is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,8 @@ class Exchange:
     """One question as it was asked and answered: what the port is, and the record that shows it.
 
     `state` is a `PortState` for tcp and udp and an `Echo` for icmp. `by` is the address that said so
-    (the host itself, or a router), None where nobody spoke.
+    (the host itself, or a router), None where nobody spoke. `enciphered` is what passed the socket of its
+    TLS sessions, and `keys` opens it (lines of an NSS key log): both for a capture, and not in the evidence.
     """
 
     question: Question
@@ -183,6 +187,8 @@ class Exchange:
     observation: Observation
     at: datetime
     events: tuple[Event, ...]
+    enciphered: tuple[Event, ...] = ()
+    keys: tuple[str, ...] = ()
 
     def evidence(
         self,
@@ -251,7 +257,7 @@ def replay(conversation: Conversation, events: Iterable[Event], *, datagrams: bo
     Raises:
         ReplayError: the conversation sends other bytes than the record shows.
     """
-    record = _Record([event for event in events if event.what not in ("icmp", "elsewhere")], datagrams)
+    record = _Record([event for event in events if event.what not in BESIDE], datagrams)
     try:
         request = next(conversation)
         while True:

@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from exposure_scan.conversation import (
     Connect,
     Connected,
     Conversation,
+    Event,
     Exchange,
     Heard,
     NotConnected,
@@ -36,7 +38,7 @@ from exposure_scan.conversation import (
 from exposure_scan.lab.network import add_address
 from exposure_scan.model import Authorization, Evidence, Question, Target
 from exposure_scan.protocols import conversation
-from exposure_scan.transport import Gate, converse
+from exposure_scan.transport import Gate, converse, read_flows, read_packets
 
 T = TypeVar("T")
 Make = Callable[[], Conversation]
@@ -383,3 +385,15 @@ async def router(kind: int, code: int, *, about: str, says: str) -> AsyncIterato
     async with wire() as seen:
         seen.react = refuse
         yield seen
+
+
+# --- captures -------------------------------------------------------------------------------------
+
+
+def read_events(file: Path, *, kind: str, local: tuple[str, int], peer: tuple[str, int]) -> list[Event]:
+    """The events of one flow of a capture; ports do not matter to icmp."""
+    with file.open("rb") as opened:
+        flows = read_flows(read_packets(opened, str(file)), {ip_address(peer[0])})
+    ends = (local, peer)
+    mine = [flow for flow in flows if flow.transport == kind and (kind == "icmp" or (flow.local, flow.peer) == ends)]
+    return [event for flow in mine for event in flow.events]

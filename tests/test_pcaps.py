@@ -7,12 +7,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from peers import read_events
 
 from exposure_scan.conversation import Caller, Event, replay
 from exposure_scan.model import Evidence, Port, Scan
 from exposure_scan.protocols import conversation
 from exposure_scan.report import load_scan
-from exposure_scan.transport import read_events
 
 LAB = Path(__file__).parents[1] / "pcaps" / "lab"
 SITES = ("exposed-server", "remote-handset", "px-expander", "silent-site", "moved-voicemail")

@@ -27,12 +27,13 @@ from peers import (
     everything,
     line,
     probe,
+    read_events,
     run,
     script,
 )
 
 from exposure_scan.conversation import Event, Exchange, Send, replay
-from exposure_scan.transport import Gate, read_events, record
+from exposure_scan.transport import Gate, record
 
 Transport = Literal["tcp", "udp", "icmp"]
 

@@ -177,6 +177,7 @@ class Step(Frozen):
 
     ms: float  # since the evidence's `at`
     what: Literal[
+        "asking",  # a TCP attempt with the ends in `detail`; two may be under way at once
         "connected",
         "not-connected",
         "sent",
@@ -220,6 +221,7 @@ class Evidence(Frozen):
     sent: str
     received: str
     steps: tuple[Step, ...]
+    frames: str = ""  # its packets' numbers in the capture, "12-18,40"; of a wide sweep, from its first to its last
 
 
 class Finding(Frozen):
@@ -244,6 +246,7 @@ class Scanner(Frozen):
     version: str
     zone: str | None = None  # the machine's name for its local time, such as CET
     utc_offset: int | None = None  # minutes that its local time is ahead of UTC
+    rules: str | None = None  # SHA-256, hex, of its practices and fingerprints
 
 
 class Pack(Frozen):
@@ -253,6 +256,37 @@ class Pack(Frozen):
     origin: str  # who learnt it, when, from what
     sha256: str  # of `text`, hex
     text: str  # the TOML document
+
+
+class Origin(Frozen):
+    """Whose observations these are, where no packet of ours made them: a capture, or what Nmap wrote."""
+
+    kind: Literal["capture", "nmap"]
+    name: str  # of the file
+    sha256: str  # of the file, hex
+    by: str = ""  # the program that made it, with its version and its words, as far as the file tells
+
+
+class Opinion(Frozen):
+    """One port as we and somebody else saw it."""
+
+    host: str
+    port: str  # "tcp/25"
+    ours: PortState
+    theirs: PortState
+    reason: str  # theirs
+    agreement: Literal["same", "compatible", "differs", "not-compared"]
+    because: str = ""  # where it is not the same: why, and who is right
+
+
+class SecondOpinion(Frozen):
+    """What another scanner found at the same addresses, right after us."""
+
+    by: str  # "Nmap 7.93"
+    words: tuple[str, ...] = ()  # the command as it was run
+    seconds: float | None = None
+    ports: tuple[Opinion, ...] = ()
+    trouble: str | None = None  # why there is no opinion, or only a part of one
 
 
 class Declarations(Frozen):
@@ -283,7 +317,10 @@ class Scan(Frozen):
     declarations: Declarations
     packs: tuple[Pack, ...] = ()  # that spoke in this scan
     evidence: tuple[Evidence, ...]
-    capture: Literal["wire", "none"] = "none"
+    capture: Literal["wire", "transcript", "none"] = "none"  # seen on the wire, or rebuilt from the record
+    origin: Origin | None = None  # None: packets of our own
+    second_opinion: SecondOpinion | None = None
+    redacted: bool = False  # nonces, host names and serials were masked
     lag_ms: float = 0.0  # how late the scanner itself was at worst
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)

@@ -49,7 +49,7 @@ class Knocks(Exchange):
 def knocks(state: PortState, reason: str, by: str | None, tries: int, at: datetime, ports: Iterable[int]) -> Knocks:
     """A group of ports, in any order."""
     question = Question("tcp", 0, PROBE)
-    return Knocks(question, state, reason, by, tries, None, Observation(), at, (), tuple(sorted(ports)))
+    return Knocks(question, state, reason, by, tries, None, Observation(), at, (), ports=tuple(sorted(ports)))
 
 
 def repeated(proof: Evidence) -> Knocks:

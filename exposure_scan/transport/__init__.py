@@ -8,10 +8,25 @@ async with record(gate, [target]) as capture:
 
 from __future__ import annotations
 
-from .capture import Capture, read_events, record
+from .capture import Capture, record
+from .flows import Flow, read_flows
 from .gate import Gate, NotAuthorized
 from .icmp import read_icmp
 from .knock import Knock, knock
+from .packets import Packet, read_packets
 from .sockets import converse
 
-__all__ = ["Capture", "Gate", "Knock", "NotAuthorized", "converse", "knock", "read_events", "read_icmp", "record"]
+__all__ = [
+    "Capture",
+    "Flow",
+    "Gate",
+    "Knock",
+    "NotAuthorized",
+    "Packet",
+    "converse",
+    "knock",
+    "read_flows",
+    "read_icmp",
+    "read_packets",
+    "record",
+]
