@@ -45,7 +45,8 @@ matrix: $(VENV)/ready ## Every scenario with every fault of the line, what chanc
 schema: $(VENV)/ready ## Write docs/scan.schema.json anew from the types
 	@$(BIN)/python -c 'from exposure_scan.report import schema_json; print(schema_json(), end="")' > docs/scan.schema.json
 
-pcaps: $(VENV)/ready ## Make the captures of the practice site anew
+pcaps: $(VENV)/ready ## Rebuild the captures from their recipes, and make those of the practice site anew
+	@$(BIN)/python pcaps/build.py
 	@$(INSIDE) $(BIN)/python pcaps/lab/recipe.py
 
 accept: $(VENV)/ready ## Take the reports of three practice sites, as they are made now, for right

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Puts the Debian packages of the servers that tests/test_real_software.py scans on this machine, and starts none.
+# Puts the Debian packages of the servers that tests/test_real_software.py scans on this machine, and starts none;
+# and the programs that look over our shoulder: tshark and tcpdump read our captures, nmap is the second opinion.
 # Needs root and apt-get; it takes about half a minute, and a moment where everything is there already.
 # It is for machines that only test: where systemd runs, it would start the servers at the next boot.
 #
@@ -9,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-installed="kamailio kamailio-tls-modules baresip-core postfix dovecot-imapd dovecot-pop3d nginx vsftpd snmpd"
+installed="kamailio kamailio-tls-modules baresip-core postfix dovecot-imapd dovecot-pop3d nginx vsftpd snmpd tshark tcpdump nmap"
 unpacked="exim4-base exim4-daemon-light courier-base courier-imap courier-pop courier-authlib"
 libraries="libcourier-unicode4 libdb5.3 libgamin0 libgdbm6 libgnutls-dane0 libidn12 libltdl7 libnsl2 libpcre2-8-0 libpcre3"
 

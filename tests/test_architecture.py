@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "exposure_scan"
 GROUND = {"model", "conversation", "__init__"}  # what every room may import
 STAGES = {"scope", "plan", "protocols", "transport", "classify", "assess", "evidence", "history", "report"}
-STAGES |= {"deliver", "vantage", "lab"}
+STAGES |= {"deliver", "vantage", "lab", "nmap"}
 
 
 def modules() -> list[Path]:

@@ -232,7 +232,7 @@ def test_a_site_s_folder_holds_the_report_the_scan_and_a_bundle_that_says_the_sa
     results: dict[str, sweep.Result], tmp_path: Path
 ) -> None:
     result = results["exposed-server"]
-    sweep.write_site(tmp_path / "exposed-server", result.scan, result.capture)
+    sweep.write_site(tmp_path / "exposed-server", result)
     folder = tmp_path / "exposed-server"
     assert {path.name for path in folder.iterdir()} == {"scan.json", "report.html", "evidence.zip"}
     assert json.loads((folder / "scan.json").read_text())["verdict"] == "no-go"

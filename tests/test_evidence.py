@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exposure_scan.evidence import (
+    Bundle,
     check_writable,
     write_bundle,
     write_file,
@@ -21,7 +22,7 @@ Writer = Callable[[Path], None]
 WRITERS = [
     pytest.param(lambda path: write_file(path, "new words"), id="text"),
     pytest.param(lambda path: write_file(path, b"\x00\xff"), id="bytes"),
-    pytest.param(lambda path: write_bundle(path, "{}\n", b"a capture"), id="bundle"),
+    pytest.param(lambda path: write_bundle(path, Bundle("{}\n", b"a capture", "wire")), id="bundle"),
 ]
 
 
@@ -161,7 +162,7 @@ def no_file_longer_than(size: int) -> Iterator[None]:
     "write",
     [
         pytest.param(lambda path: write_file(path, b"x" * 20_000), id="file"),
-        pytest.param(lambda path: write_bundle(path, "{}\n", os.urandom(20_000)), id="bundle"),
+        pytest.param(lambda path: write_bundle(path, Bundle("{}\n", os.urandom(20_000), "wire")), id="bundle"),
     ],
 )
 def test_a_disk_that_fills_up_leaves_the_old_file_and_no_half_of_the_new(

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from exposure_scan import evidence
 from exposure_scan.evidence import CAPTURE, NOTE, SCAN, SUMS, Bundle, read_bundle, write_bundle
+from exposure_scan.evidence import bundle as bundles
 from exposure_scan.model import Problem
 
 DOCUMENT = '{"schema": "exposure-scan/scan/1", "site": {"name": "Synthétique"}}\n' * 20
 PCAP = b"\xd4\xc3\xb2\xa1" + bytes(range(256)) * 8
 
 
+def whole(document: str, capture: bytes | None) -> Bundle:
+    return Bundle(document, capture, "none" if capture is None else "wire")
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     path = tmp_path / "evidence.zip"
-    write_bundle(path, DOCUMENT, PCAP)
+    write_bundle(path, whole(DOCUMENT, PCAP))
     return path
 
 
@@ -38,18 +42,18 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], object], *, method:
 @pytest.mark.parametrize("capture", [None, b"", PCAP])
 @pytest.mark.parametrize("document", [DOCUMENT, "", "\r\n"])
 def test_a_bundle_gives_back_what_was_put_in(tmp_path: Path, document: str, capture: bytes | None) -> None:
-    write_bundle(tmp_path / "e.zip", document, capture)
-    assert read_bundle(tmp_path / "e.zip") == Bundle(document, capture)
+    write_bundle(tmp_path / "e.zip", whole(document, capture))
+    assert read_bundle(tmp_path / "e.zip") == whole(document, capture)
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path, bundle: Path) -> None:
-    write_bundle(tmp_path / "again.zip", DOCUMENT, PCAP)
+    write_bundle(tmp_path / "again.zip", whole(DOCUMENT, PCAP))
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 
 
 @pytest.mark.parametrize("capture", [None, PCAP])
 def test_a_technician_can_check_the_sums_with_ordinary_tools(tmp_path: Path, capture: bytes | None) -> None:
-    write_bundle(tmp_path / "e.zip", DOCUMENT, capture)
+    write_bundle(tmp_path / "e.zip", whole(DOCUMENT, capture))
     folder = tmp_path / "unpacked"
     shutil.unpack_archive(tmp_path / "e.zip", folder)
     parts = {SCAN, NOTE, SUMS} | ({CAPTURE} if capture else set())
@@ -60,22 +64,22 @@ def test_a_technician_can_check_the_sums_with_ordinary_tools(tmp_path: Path, cap
 
 @pytest.mark.parametrize(("capture", "words"), [(None, "There is no capture"), (PCAP, "holds the packets")])
 def test_the_note_says_whether_there_is_a_capture(tmp_path: Path, capture: bytes | None, words: str) -> None:
-    write_bundle(tmp_path / "e.zip", DOCUMENT, capture)
+    write_bundle(tmp_path / "e.zip", whole(DOCUMENT, capture))
     with zipfile.ZipFile(tmp_path / "e.zip") as archive:
         assert words in archive.read(NOTE).decode()
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x04, 0x06, 0x80, 0xFF])  # 0x06 makes LZMA of deflate
 def test_a_changed_byte_is_noticed_or_changes_nothing(bundle: Path, mask: int) -> None:
-    whole = bundle.read_bytes()
+    content = bundle.read_bytes()
     sentences = []
-    for place in range(len(whole)):
-        bundle.write_bytes(whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :])
+    for place in range(len(content)):
+        bundle.write_bytes(content[:place] + bytes([content[place] ^ mask]) + content[place + 1 :])
         try:
-            assert read_bundle(bundle) == Bundle(DOCUMENT, PCAP), f"byte {place}"
+            assert read_bundle(bundle) == whole(DOCUMENT, PCAP), f"byte {place}"
         except (Problem, ValueError) as error:
             sentences.append(str(error))
-    assert len(sentences) > len(whole) / 2
+    assert len(sentences) > len(content) / 2
     assert all(str(bundle) in sentence for sentence in sentences)
 
 
@@ -119,7 +123,7 @@ def test_a_part_that_was_added_is_named_and_nothing_is_unpacked(bundle: Path, na
 
 
 def test_a_capture_that_no_sum_covers_is_not_believed(tmp_path: Path) -> None:
-    write_bundle(tmp_path / "e.zip", DOCUMENT, None)
+    write_bundle(tmp_path / "e.zip", whole(DOCUMENT, None))
     rewrite(tmp_path / "e.zip", lambda parts: parts.update({CAPTURE: PCAP}))
     with pytest.raises(ValueError, match=r"^capture\.pcap in .* is covered by no sum"):
         read_bundle(tmp_path / "e.zip")
@@ -160,9 +164,9 @@ def test_a_bundle_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
 ) -> None:
     with zipfile.ZipFile(bundle) as archive:
         size = sum(info.file_size for info in archive.infolist())
-    monkeypatch.setattr(evidence, "LIMIT", size)
+    monkeypatch.setattr(bundles, "LIMIT", size)
     assert read_bundle(bundle).capture == PCAP
-    monkeypatch.setattr(evidence, "LIMIT", size - 1)
+    monkeypatch.setattr(bundles, "LIMIT", size - 1)
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("a part was unpacked"))
     with pytest.raises(Problem, match=f"unpacks to more than {size - 1} bytes"):
         read_bundle(bundle)
@@ -170,7 +174,7 @@ def test_a_bundle_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
 
 def test_a_bundle_packed_anew_is_still_one_and_one_packed_otherwise_is_none(bundle: Path) -> None:
     rewrite(bundle, lambda parts: None, method=zipfile.ZIP_STORED)
-    assert read_bundle(bundle) == Bundle(DOCUMENT, PCAP)
+    assert read_bundle(bundle) == whole(DOCUMENT, PCAP)
     rewrite(bundle, lambda parts: None, method=zipfile.ZIP_BZIP2)
     with pytest.raises(Problem, match="packed in another way"):
         read_bundle(bundle)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from real_processes import NAME, Place, Unavailable, place
 
 from exposure_scan import scope, sweep
 from exposure_scan.model import Device, DeviceClass, Host, Port, PortState, Scan
+from exposure_scan.transport import Gate
 
 ALLWORX = {DeviceClass.SERVER, DeviceClass.HANDSET, DeviceClass.PX, DeviceClass.ALLWORX}
 
@@ -114,7 +118,12 @@ class Seen:
 
     case: Case
     place: Place
-    scan: Scan
+    result: sweep.Result
+
+    @property
+    def scan(self) -> Scan:
+        """What was made of it."""
+        return self.result.scan
 
     @property
     def open(self) -> Iterator[tuple[Host, Port]]:
@@ -134,8 +143,8 @@ def seen(request: pytest.FixtureRequest) -> Seen:
         except Unavailable as missing:
             pytest.skip(str(missing))
         order = scope.order_from_words(list(where.addresses), authorized_by="practice site", **words)
-        scan = asyncio.run(sweep.scan_site(order, ports=case.plan)).scan
-    return Seen(case, where, scan)
+        result = asyncio.run(sweep.scan_site(order, ports=case.plan))
+    return Seen(case, where, result)
 
 
 def test_every_service_is_recognised_and_named_at_each_address(seen: Seen) -> None:
@@ -184,6 +193,52 @@ def test_the_facts_of_tls_are_read_and_clear_text_has_none(seen: Seen) -> None:
 
 def test_the_saved_evidence_gives_the_same_again(seen: Seen) -> None:
     assert sweep.differences(seen.scan, sweep.rederive(seen.scan)) == []
+
+
+def test_the_packets_say_what_the_record_says(seen: Seen) -> None:
+    assert seen.scan.capture == "wire"
+    assert sweep.disagreements(seen.scan, seen.result.capture, "capture") == []
+
+
+def in_the_tunnels(result: sweep.Result, folder: Path) -> Counter[str]:
+    """The Server words that tshark reads inside TLS, with the keys that lie beside the capture."""
+    assert result.capture is not None
+    (folder / "c.pcap").write_bytes(result.capture)
+    (folder / "keys.txt").write_text(result.keys)
+    words = [
+        "-r",
+        "c.pcap",
+        "-o",
+        "tls.keylog_file:keys.txt",
+        "-Y",
+        "tls && http.response",
+        "-T",
+        "fields",
+        "-e",
+        "http.server",
+    ]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    ended = subprocess.run(["tshark", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return Counter(ended.stdout.split())
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="Debian's package tshark is not there")
+@pytest.mark.parametrize("how", ["wire", "transcript"])
+def test_anybody_opens_the_sessions_with_the_keys(how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if how == "transcript":
+        monkeypatch.setattr(Gate, "packet_capture", lambda _: None)
+    with place(51) as where:
+        try:
+            with real.nginx(where):
+                order = scope.order_from_words(list(where.addresses), authorized_by="practice site")
+                result = asyncio.run(sweep.scan_site(order, ports=("tcp/443", "tcp/8443")))
+        except Unavailable as missing:
+            pytest.skip(str(missing))
+    assert result.scan.capture == how
+    assert sweep.disagreements(result.scan, result.capture, "capture") == []
+    told = Counter(port.said["http.server"] for host in result.scan.hosts for port in host.ports if port.tls)
+    assert sum(told.values()) == 4
+    assert in_the_tunnels(result, tmp_path) == told
 
 
 def test_an_snmp_engine_tells_who_made_it(seen: Seen) -> None:

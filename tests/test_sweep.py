@@ -221,3 +221,18 @@ def test_a_weekly_mail_tells_what_changed_since_the_last_mail(store: Store, tmp_
     assert "held against that of 1 November 2026" in " ".join(text.get_content().split())
     page = " ".join((tmp_path / "one" / "report.html").read_text().split())
     assert "held against that of 3 November 2026" in page
+
+
+@pytest.mark.usefixtures("practice_site")
+def test_the_customers_mail_is_made_from_the_masked_copy_and_the_partners_folder_is_complete(
+    store: Store, tmp_path: Path
+) -> None:
+    made = replace(order("exposed", "198.51.100.10"), report_to=("owner@customer.example",))
+    swept([made], store, tmp_path, post=letters.Post("noc@partner.example", "Synthetic partner", "html"))
+    (piece,) = store.outbox.pieces("queued")
+    told = message_from_bytes(piece.message, policy=default)
+    parts = [part.get_content() for part in told.walk() if part.get_content_maintype() == "text"]
+    assert len(parts) == 3  # the text, its HTML, and the report
+    assert all("pbx.exposed-server" not in part for part in parts)
+    assert "InSciTek OIS Ready" in parts[2]
+    assert "pbx.exposed-server" in (tmp_path / "exposed" / "report.html").read_text()

@@ -173,7 +173,7 @@ def test_what_a_router_said_of_one_try_may_pass_with_the_next() -> None:
             seen.react = refuse_the_first
             exchange = await ask(gate, whom, "tcp", listener.getsockname()[1], script(CONNECT))
         assert answer_of(exchange) == ("open", "syn-ack", HOST)
-        assert [event.what for event in exchange.events] == ["icmp", "connected"]
+        assert [event.what for event in exchange.events] == ["asking", "icmp", "asking", "connected"]
         assert exchange.tries == 2
 
     with socket.socket() as listener, socket.socket() as only:

@@ -25,7 +25,7 @@ from exposure_scan.model import Finding, Host, Port, PortState, Problem, Scan, S
 from exposure_scan.protocols import conversation
 from exposure_scan.report import load_scan
 from exposure_scan.sweep import wide
-from exposure_scan.sweep.knocks import MOST_ASKED_ON, read_ranges
+from exposure_scan.sweep.knocks import MOST_ASKED_ON, read_ports
 from exposure_scan.transport import Gate, Knock, gate, pace
 
 SWEPT = range(20000, 20500)
@@ -55,7 +55,7 @@ async def scan_of(address: str, clock: Callable[[], datetime] = sweep.now, **wor
 
 def accounted(host: Host) -> None:
     """Every port of the sweep stands in the result once, asked on or in a group."""
-    groups = [read_ranges(group.ports) for group in host.swept]
+    groups = [read_ports(group.ports) for group in host.swept]
     assert [len(ports) for ports in groups] == [group.number for group in host.swept]
     found = [port for ports in groups for port in ports] + [port.port for port in moved(host)]
     assert sorted(found) == list(SWEPT)
@@ -66,7 +66,7 @@ def moved(host: Host) -> list[Port]:
 
 
 def in_state(host: Host, state: PortState) -> set[int]:
-    return {port for group in host.swept if group.state is state for port in read_ranges(group.ports)}
+    return {port for group in host.swept if group.state is state for port in read_ports(group.ports)}
 
 
 def findings(scan: Scan) -> dict[str, Finding]:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .evidence import evidence_command
 from .fingerprint import fingerprint_app
 from .history import add_history
+from .imports import import_nmap
+from .replay import REPLAY_EXAMPLE, replay_command
 from .saved import report_command, verify
 from .shared import (
     FAILED,
@@ -147,6 +150,12 @@ def scan(
     internal: Annotated[
         bool, typer.Option("--internal", help="Allow private addresses; the report then says: no outside view.")
     ] = False,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion", help="Have the installed Nmap look at the same ports afterwards, and compare."
+        ),
+    ] = False,
     packs: Packs = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every port and every practice.")] = False,
@@ -176,10 +185,11 @@ def scan(
         if path is not None:
             files.check_writable(path)
     with progress(silent=quiet or json_file == "-") as notice:
-        result = asyncio.run(sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice))
+        scanning = sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice, second_opinion=second_opinion)
+        result = asyncio.run(scanning)
     document = result.scan.to_json()
     if evidence is not None:
-        files.write_bundle(evidence, document, result.capture)
+        sweep.write_bundle(evidence, result)
     if json_file == "-":
         typer.echo(document, nl=False)
     else:
@@ -231,6 +241,10 @@ def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
     console().print(report.summary(result, quiet=quiet, verbose=verbose))
 
 
+app.command("import-nmap", epilog="Example: exposure-scan import-nmap nmap.xml")(import_nmap)
+app.command("replay", epilog=REPLAY_EXAMPLE)(replay_command)
+
+
 # --- demo ----------------------------------------------------------------------------------------
 
 
@@ -269,7 +283,7 @@ def demo(
         results = asyncio.run(scan_all())
     screen = console()
     for name, result in results:
-        sweep.write_site(out / name, result.scan, result.capture)
+        sweep.write_site(out / name, result)
         _print_summary(result.scan, quiet=True, verbose=False)
     files.write_file(out / "index.html", sweep.render_index([(name, result.scan) for name, result in results]))
     screen.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)
@@ -288,6 +302,9 @@ app.command("schedule", epilog="Example: exposure-scan schedule --sites sites.to
 
 app.command("report", epilog="Example: exposure-scan report scan.json --format html --out report.html")(report_command)
 app.command("verify", epilog="Example: exposure-scan verify evidence.zip")(verify)
+app.command("evidence", epilog="Example: exposure-scan evidence evidence.zip --finding sip.not-reachable")(
+    evidence_command
+)
 
 
 # --- what it knows -------------------------------------------------------------------------------

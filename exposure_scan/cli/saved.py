@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import NO_GO, Templates
+from .shared import NO_GO, Templates, known
 
 if TYPE_CHECKING:
     from exposure_scan.model import Scan
@@ -58,24 +58,44 @@ def report_command(
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An evidence.zip.")],
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="What newer rules say of the old evidence: today, for those of this program, or a folder of "
+            "fingerprint packs to use besides.",
+            metavar="NEW",
+        ),
+    ] = None,
 ) -> None:
-    """Derive the findings once more from their evidence, offline; a difference exits with 1."""
+    """Derive the findings once more from their evidence and its packets, offline; a difference exits with 1."""
     from exposure_scan import evidence as files
     from exposure_scan import report, sweep
     from exposure_scan.conversation import ReplayError
 
+    newer = () if rules in (None, "today") else tuple(known(Path(rules)).packs.values())
     try:
-        saved = report.load_scan(files.read_bundle(bundle).scan)
-        found = sweep.differences(saved, sweep.rederive(saved))
+        kept = files.read_bundle(bundle)
+        saved = report.load_scan(kept.scan)
+        made = sweep.rederive(saved, newer)
+        found = sweep.disagreements(saved, kept.capture, bundle.name)
+        found += sweep.differences(saved, made) if rules is None else sweep.changed(saved, made)
     except (ValueError, ReplayError) as error:
-        found = [str(error)]
+        typer.echo(f"exposure-scan: {error}", err=True)
+        raise typer.Exit(NO_GO) from None
     for sentence in found:
         typer.echo(f"exposure-scan: {sentence}", err=True)
     if found:
+        if rules is None and sweep.judged_otherwise(saved):
+            typer.echo(
+                f"exposure-scan: The scan was judged by other rules, those of version {saved.scanner.version}; "
+                "findings may differ for that alone. What today's rules say of it: --rules today.",
+                err=True,
+            )
         raise typer.Exit(NO_GO)
+    packets = {"wire": " and its packets", "transcript": " and the transcript"}.get(kept.how, "")
     typer.echo(
         f"{saved.site.name}: {saved.verdict.upper()} holds. {len(saved.findings)} findings come out of "
-        f"{len(saved.evidence)} pieces of evidence as they were saved."
+        f"{len(saved.evidence)} pieces of evidence{packets} as they were saved."
     )
 
 

@@ -24,6 +24,7 @@ _TELNET_COMMAND = re.compile(rb"\xff(?:[\xfb-\xfe].|\xfa[^\xff]*\xff\xf0|[\xf0-\
 # Words that name a protocol, apart from host names: in "220 ftp.example.com ESMTP" only ESMTP counts.
 _SAYS_SMTP = re.compile(r"(?<![\w.-])E?SMTP(?![\w-]|\.\w)", re.IGNORECASE)
 _SAYS_FTP = re.compile(r"(?<![.-])FTP(?![-]|\w*\.\w)", re.IGNORECASE)
+_CODE = re.compile(r"^\d{3}-", re.MULTILINE)
 _NO_SMTP_HERE = ("521", "554")  # greetings that only SMTP knows: RFC 7504; RFC 5321, section 3.1
 _WANTS_LOGIN = re.compile(r"\blog ?in\b|\bUSER\b|\bPASS\b", re.IGNORECASE)
 _ENHANCED = re.compile(r"^5\d\d 5\.\d{1,3}\.\d{1,3}\b")  # RFC 3463, spoken by mail servers only
@@ -73,7 +74,7 @@ def _seen(
 
 
 def _mail_or_files(line: Line, first: bytes) -> Talk:
-    words, code = text(first), first[:3].decode("ascii")
+    words, code = _CODE.sub("", text(first)), first[:3].decode("ascii")
     smtp = _SAYS_SMTP.search(words) is not None or code in _NO_SMTP_HERE
     ftp = _SAYS_FTP.search(words) is not None and code not in _NO_SMTP_HERE
     if code[0] == "2" and code != "220":

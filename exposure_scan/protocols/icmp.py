@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator
+from functools import partial
 
 from exposure_scan.conversation import Observation, Reply, Request
 
@@ -22,19 +23,22 @@ def echo(token: str, version: int) -> Generator[Request, Reply, Observation]:
 
     Over IPv6 the checksum is left at 0: it covers addresses that only the kernel knows, and it fills it in.
     """
-    asks, answers = _REQUEST_AND_REPLY[version]
+    asks, _ = _REQUEST_AND_REPLY[version]
     payload = f"{NAME} ".encode("ascii") + unique(token, "echo", size=16)
     id_ = int.from_bytes(unique(token, "echo-id", size=2))
     request = _HEADER.pack(asks, 0, 0, id_, 1) + payload
     if version == 4:
         request = _HEADER.pack(asks, 0, checksum(request), id_, 1) + payload
+    return (yield from inquire("ICMP echo", request, partial(read, request)))
 
-    def read(data: bytes) -> Observation | None:
-        if len(data) < _HEADER.size or data[0] != answers or data[1] != 0 or data[_HEADER.size :] != payload:
-            return None
-        return Observation(answered=True, valid=True)
 
-    return (yield from inquire("ICMP echo", request, read))
+def read(request: bytes, data: bytes) -> Observation | None:
+    """Whether `data` is the reply to `request`; None where it is not. The identifiers are not compared."""
+    if min(len(request), len(data)) < _HEADER.size or (request[0], data[0]) not in _REQUEST_AND_REPLY.values():
+        return None
+    if data[1] != 0 or data[_HEADER.size :] != request[_HEADER.size :]:
+        return None
+    return Observation(answered=True, valid=True)
 
 
 def checksum(data: bytes) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator
+from functools import partial
 
 from exposure_scan.conversation import Observation, Reply, Request
 
@@ -52,17 +53,27 @@ def ike(token: str, *, nat_t: bool = False) -> Generator[Request, Reply, Observa
     cookie = unique(token, "ike")
     marker = _NON_ESP if nat_t else b""
     request = marker + _opening(cookie)
+    return (yield from inquire("IKE", request, partial(read, request)))
 
-    def read(data: bytes) -> Observation | None:
-        if not data.startswith(marker) or data == request:  # our own words sent back are no answer
-            return None
-        message = data[len(marker) :]
-        if len(message) < _HEADER.size:
-            return None
-        initiator, _, following, version, _, _, _, length = _HEADER.unpack_from(message)
-        if initiator != cookie or version >> 4 not in (1, 2) or not _HEADER.size <= length <= len(message):
-            return None
-        word = {_SA: "accepts an offer", _NOTIFY: "refuses the offers"}.get(following, "answers")
-        return Observation("ike", f"IKEv{version >> 4} {word}", answered=True, valid=True)
 
-    return (yield from inquire("IKE", request, read))
+def read(request: bytes, data: bytes) -> Observation | None:
+    """What `data` says as the answer to `request`; None where it is none, or the request no message of IKE."""
+    marker = _NON_ESP if request.startswith(_NON_ESP) else b""
+    if not data.startswith(marker) or data == request:  # the same words sent back are no answer
+        return None
+    asked, message = _header(request[len(marker) :]), _header(data[len(marker) :])
+    if asked is None or message is None or asked[0] != message[0]:
+        return None
+    _, following, version = message
+    word = {_SA: "accepts an offer", _NOTIFY: "refuses the offers"}.get(following, "answers")
+    return Observation("ike", f"IKEv{version} {word}", answered=True, valid=True)
+
+
+def _header(message: bytes) -> tuple[bytes, int, int] | None:
+    """The initiator's cookie, the kind of the first payload and the version; None for what is no IKE."""
+    if len(message) < _HEADER.size:
+        return None
+    initiator, _, following, version, _, _, _, length = _HEADER.unpack_from(message)
+    if not any(initiator) or version >> 4 not in (1, 2) or not _HEADER.size <= length <= len(message):
+        return None
+    return initiator, following, version >> 4

@@ -55,21 +55,37 @@ def l2tp(token: str) -> Generator[Request, Reply, Observation]:
     )
     granted: list[int] = []  # the peer's tunnel id
 
-    def read(data: bytes) -> Observation | None:
-        if len(data) < _HEADER.size:
-            return None
-        flags, length, tunnel, session, _, _ = _HEADER.unpack_from(data)
-        if flags & 0xC80F != _CONTROL or tunnel != ours or session or not _HEADER.size <= length <= len(data):
-            return None
-        values = _values(data[_HEADER.size : length])
-        kind = int.from_bytes(values.get(_TYPE, b"\0\0")[:2])
-        if kind == _SCCRP and len(values.get(_TUNNEL, b"")) == 2:
-            granted.append(int.from_bytes(values[_TUNNEL]))
-        word = {_SCCRP: "accepts", _STOP: "refuses", 0: "acknowledges"}.get(kind, "answers")
-        return Observation("l2tp", f"L2TP {word} a control connection", answered=True, valid=True)
+    def heard(data: bytes) -> Observation | None:
+        seen = read(request, data)
+        kind, _, its_id = _control(data) or (None, 0, None)
+        if seen is not None and kind == _SCCRP and its_id is not None:
+            granted.append(its_id)
+        return seen
 
-    seen = yield from inquire("L2TP", request, read)
+    seen = yield from inquire("L2TP", request, heard)
     if granted:  # say goodbye, or the peer repeats its answer for half a minute
         stop = (_value(_TYPE, struct.pack("!H", _STOP)), our_id, _value(_RESULT, struct.pack("!H", 1)))
         yield Send(_message(granted[0], 1, 1, *stop))
     return seen
+
+
+def read(request: bytes, data: bytes) -> Observation | None:
+    """What `data` says as the answer to `request`; None where it is none, or the request opens nothing."""
+    asked, answer = _control(request), _control(data)
+    if asked is None or answer is None or asked[0] != _SCCRQ or answer[1] != asked[2]:
+        return None
+    word = {_SCCRP: "accepts", _STOP: "refuses", 0: "acknowledges"}.get(answer[0], "answers")
+    return Observation("l2tp", f"L2TP {word} a control connection", answered=True, valid=True)
+
+
+def _control(data: bytes) -> tuple[int, int, int | None] | None:
+    """A control message's type, the tunnel it is addressed to and the one that it assigns; None for anything else."""
+    if len(data) < _HEADER.size:
+        return None
+    flags, length, tunnel, session, _, _ = _HEADER.unpack_from(data)
+    if flags & 0xC80F != _CONTROL or session or not _HEADER.size <= length <= len(data):
+        return None
+    values = _values(data[_HEADER.size : length])
+    assigned = values.get(_TUNNEL, b"")
+    kind = int.from_bytes(values.get(_TYPE, b"\0\0")[:2])
+    return kind, tunnel, int.from_bytes(assigned) if len(assigned) == 2 else None

@@ -8,7 +8,7 @@ the other, and the answer is SIP all the same; `sip_path` says what else was cha
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from exposure_scan.conversation import Caller, Connected, Observation, Reply, Request, Send
@@ -16,7 +16,7 @@ from exposure_scan.conversation import Caller, Connected, Observation, Reply, Re
 from .datagram import ask
 from .line import Line
 from .sip_message import Message, head_ended, messages, parse
-from .sip_path import Sent, path
+from .sip_path import Path, Sent, let_out, path
 from .words import LONGEST, NAME, OUR_HOST, first_line, host, printable, text, unique
 
 MARK = b"SIP/2.0 "
@@ -26,6 +26,8 @@ PATIENT_WAITS = (6.0,)  # for one more request, where everything but SIP has bee
 _LONGEST_MESSAGE = 65536
 _KEPT = ("server", "user-agent", "allow", "contact", "via", "www-authenticate")
 _BRANCH = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
+_LONGEST_LINE = 2000
+_REQUEST = re.compile(rb"^[A-Za-z]{1,20} [^ ]+ SIP/2\.0$")
 _CSEQ = re.compile(r"0*1\s+OPTIONS", re.ASCII)
 
 
@@ -119,24 +121,50 @@ class _Dialogue:
             if self.strange is None:
                 return Observation()
             return Observation(banner=first_line(self.strange), answered=True, notes=tuple(self.notes))
-        said = {"sip.status": message.status or ""}
-        said |= {f"sip.{name}": ", ".join(message.fields[name])[:LONGEST] for name in _KEPT if message.first(name)}
-        banner = text(message.start)
-        for name, label in (("server", "Server"), ("user-agent", "User-Agent")):
-            if message.first(name):
-                banner += f", {label}: {message.first(name)}"
-                break
-        way = path(message, self._sent())
-        if way.private:
-            said["sip.private"] = ", ".join(way.private)[:LONGEST]
-        notes = [*self.notes, *way.notes]
-        if self.final is None:
-            notes.append("Only a provisional SIP answer came, no final one.")
-        return Observation("sip", banner[:LONGEST], said, answered=True, valid=True, notes=tuple(notes))
+        return _seen(message, path(message, self._sent()), self.notes)
 
     def _sent(self) -> Sent:
         local, peer = self.connected.local, self.connected.peer
         return Sent(local, peer, self._usual_port, self.branch, self.call_id, self.word("tag"))
+
+
+def _seen(message: Message, way: Path, notes: Iterable[str] = ()) -> Observation:
+    """What an answer says, with what it tells of the way."""
+    said = {"sip.status": message.status or ""}
+    said |= {f"sip.{name}": ", ".join(message.fields[name])[:LONGEST] for name in _KEPT if message.first(name)}
+    banner = text(message.start)
+    for name, label in (("server", "Server"), ("user-agent", "User-Agent")):
+        if message.first(name):
+            banner += f", {label}: {message.first(name)}"
+            break
+    if way.private:
+        said["sip.private"] = ", ".join(way.private)[:LONGEST]
+    notes = [*notes, *way.notes]
+    if said["sip.status"].startswith("1"):
+        notes.append("Only a provisional SIP answer came, no final one.")
+    return Observation("sip", banner[:LONGEST], said, answered=True, valid=True, notes=tuple(notes))
+
+
+def read(request: bytes, data: bytes, connected: Connected) -> Observation | None:
+    """What `data` says as the answer to somebody else's `request`; None where it is none.
+
+    It answers if CSeq and Call-ID are the request's, or CSeq and a Via branch (RFC 3261, section 8.2.6.2).
+    """
+    asked, message = parse(request), parse(data)
+    if _REQUEST.search(asked.start) is None or message.status is None:
+        return None
+    call, branch = asked.first("call-id"), asked.vias[0].parameters.get("branch", "") if asked.vias else ""
+    theirs = (via.parameters.get("branch", "").casefold() for via in message.vias)
+    same = (bool(call) and message.first("call-id") == call) or (bool(branch) and branch.casefold() in theirs)
+    if not same or not asked.first("cseq") or message.first("cseq").split() != asked.first("cseq").split():
+        return None
+    sent = Sent(connected.local, connected.peer, 5060, branch, call, "")
+    return _seen(message, let_out(message, sent, request))
+
+
+def is_request(data: bytes) -> bool:
+    """Whether these bytes begin as a request, not as an answer."""
+    return _REQUEST.search(data.lstrip(b"\r\n")[:_LONGEST_LINE].partition(b"\n")[0].rstrip(b"\r")) is not None
 
 
 def _why_not(message: Message) -> str:

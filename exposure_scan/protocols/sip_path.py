@@ -9,7 +9,7 @@ on the way: by an application-level gateway (ALG), or by translation of addresse
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
@@ -69,12 +69,26 @@ def path(message: Message, sent: Sent) -> Path:
         )
     if translation := _translation(ours, sent):
         found.notes.append(translation)
-    leaks = dict.fromkeys(_leaks(message, sent))
-    for place, address in list(leaks)[:_MOST_LEAKS]:
+    _tell(found, _leaks(message, sent))
+    return found
+
+
+def let_out(message: Message, sent: Sent, request: bytes) -> Path:
+    """The private addresses in an answer to somebody else's `request`, without those that it brought itself.
+
+    What was changed on the way is not told: only who wrote the request knows what left there.
+    """
+    words = request.decode("latin-1")
+    found = Path()
+    _tell(found, (leak for leak in _leaks(message, sent) if leak[1] not in words))
+    return found
+
+
+def _tell(found: Path, leaks: Iterable[tuple[str, str]]) -> None:
+    for place, address in list(dict.fromkeys(leaks))[:_MOST_LEAKS]:
         where = "session description (SDP)" if place == "SDP" else f"{place} field"
         found.notes.append(f"The SIP answer shows the private address {address} in its {where}.")
         found.private.append(f"{address} ({place})")
-    return found
 
 
 def _our_via(message: Message, sent: Sent) -> Via | None:

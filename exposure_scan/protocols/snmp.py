@@ -6,6 +6,7 @@ The agent reports its engine id, and in that the number of its maker (RFC 3411, 
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 
 from exposure_scan.conversation import Observation, Reply, Request
 
@@ -27,21 +28,23 @@ def snmp(token: str) -> Generator[Request, Reply, Observation]:
     """Discover the engine. Fields: snmp.engine-id (hex) and snmp.enterprise (a number)."""
     message_id = int.from_bytes(unique(token, "snmp-message", size=4)) & 0x7FFFFFFF
     request_id = int.from_bytes(unique(token, "snmp-request", size=4)) & 0x7FFFFFFF
+    request = _discovery(message_id, request_id)
+    return (yield from inquire("SNMPv3", request, partial(read, request)))
 
-    def read(data: bytes) -> Observation | None:
-        try:
-            engine = _engine_of_report(data, message_id)
-        except _Malformed:
-            return None
-        said = {"snmp.engine-id": engine.hex()} if engine else {}
-        if len(engine) >= 5:
-            said["snmp.enterprise"] = str(int.from_bytes(engine[:4]) & 0x7FFFFFFF)
-        banner = "SNMPv3"
-        if "snmp.enterprise" in said:
-            banner += f", enterprise {said['snmp.enterprise']}"
-        return Observation("snmp", banner, said, answered=True, valid=True)
 
-    return (yield from inquire("SNMPv3", _discovery(message_id, request_id), read))
+def read(request: bytes, data: bytes) -> Observation | None:
+    """What `data` says as the answer to `request`; None where it is none, or the request is not of version 3."""
+    try:
+        engine = _engine_of_report(data, _opened(request)[0])
+    except _Malformed:
+        return None
+    said = {"snmp.engine-id": engine.hex()} if engine else {}
+    if len(engine) >= 5:
+        said["snmp.enterprise"] = str(int.from_bytes(engine[:4]) & 0x7FFFFFFF)
+    banner = "SNMPv3"
+    if "snmp.enterprise" in said:
+        banner += f", enterprise {said['snmp.enterprise']}"
+    return Observation("snmp", banner, said, answered=True, valid=True)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -92,17 +95,24 @@ def _number(data: bytes) -> tuple[int, bytes]:
     return int.from_bytes(content, signed=True), rest
 
 
+def _opened(data: bytes) -> tuple[int, bytes]:
+    """The id of a message of version 3, and what follows its header."""
+    _, message, _ = _take(data, _SEQUENCE)
+    version, rest = _number(message)
+    _, header, rest = _take(rest, _SEQUENCE)
+    if version != 3:
+        raise _Malformed
+    return _number(header)[0], rest
+
+
 def _engine_of_report(data: bytes, message_id: int) -> bytes:
     """The engine id in a report to our message.
 
     Raises:
         _Malformed: it is something else.
     """
-    _, message, _ = _take(data, _SEQUENCE)
-    version, rest = _number(message)
-    _, header, rest = _take(rest, _SEQUENCE)
-    its_id, _ = _number(header)
-    if version != 3 or its_id != message_id:
+    its_id, rest = _opened(data)
+    if its_id != message_id:
         raise _Malformed
     _, security, scoped = _take(rest, _OCTETS)
     _, parameters, _ = _take(security, _SEQUENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 
 from exposure_scan.conversation import Observation, Reply, Request
 
@@ -23,13 +24,15 @@ def tftp(token: str) -> Generator[Request, Reply, Observation]:
     """
     name = f"{NAME}-{unique(token, 'tftp').hex()}"
     request = _READ + name.encode("ascii") + b"\0octet\0"
+    return (yield from inquire("TFTP", request, partial(read, request)))
 
-    def read(data: bytes) -> Observation | None:
+
+def read(request: bytes, data: bytes) -> Observation | None:
+    """What `data` says as the answer to `request`; None where it is none, or the request asks for no file."""
+    if request[:2] == _READ and request.count(b"\0", 2) >= 2:  # a name and a mode
         if data[:2] == _ERROR and len(data) >= 5 and data[2] == 0 and data[3] <= _LAST_CODE and data[-1] == 0:
             words = text(data[4:].split(b"\0")[0])
             return Observation("tftp", f"TFTP error {data[3]}: {words}"[:1000], answered=True, valid=True)
         if data[:4] == _DATA + _FIRST_BLOCK and len(data) <= 516:
             return Observation("tftp", "TFTP data", answered=True, valid=True)
-        return None
-
-    return (yield from inquire("TFTP", request, read))
+    return None

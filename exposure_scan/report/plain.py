@@ -99,6 +99,7 @@ def render_markdown(material: Material) -> str:
         _course(view),
         _steps(view),
         _findings(view),
+        _second(view),
         *(_ports(host) for host in view.hosts),
         _about(view),
     )
@@ -114,7 +115,7 @@ def _head(view: Page) -> Iterable[str]:
     yield f"- **What it means:** {markdown_text(box.cost)}"
     yield f"- **Who fixes it:** {markdown_text(box.who)}"
     yield f"- **What to do:** {markdown_text(box.do)}"
-    yield from (f"- **Mind:** {markdown_text(caution, 900)}" for caution in box.cautions)
+    yield from (f"- **Mind:** {markdown_text(told, 900)}" for told in (*view.sources.top, *box.cautions))
     yield from ("", f"## {box.reasons_title}", "")
     yield from (f"- {markdown_text(reason)}" for reason in (*box.reasons, *box.more_reasons))
     yield from ("", "## How the practices stand", "")
@@ -220,6 +221,20 @@ def _ports(host: HostView) -> Iterable[str]:
     yield from (*facts, *[""] * bool(facts))
 
 
+def _second(view: Page) -> Iterable[str]:
+    second, several = view.sources.second, len(view.hosts) > 1
+    if second is None:
+        return
+    yield from ("## Second opinion", "", markdown_text(" ".join(second.lines)), "")
+    if second.rows:
+        columns = (*["Host"] * several, "Port", "This scan", "The other", "Why they differ")
+        rows = [(*[row.host] * several, row.port, row.ours, row.theirs, row.because) for row in second.rows]
+        yield from _table(columns, rows)
+        if second.more:
+            yield from ("", f"And {words.count(second.more, 'more port', 'more ports')}: see the JSON.")
+        yield ""
+
+
 def _about(view: Page) -> Iterable[str]:
     scan = view.scan
     yield from ("## About this scan", "")
@@ -231,6 +246,7 @@ def _about(view: Page) -> Iterable[str]:
         *view.authorization,
         *((fact.name, " ".join(fact.lines)) for fact in view.facts),
         ("Scanner", f"exposure-scan {within(scan.scanner.version, 40)}"),
+        ("Capture", view.sources.capture),
         ("SHA-256 of the JSON", view.sha256),
     ]
     yield from (f"- **{name}:** {markdown_text(value)}" for name, value in rows)

@@ -7,10 +7,12 @@ is: whoever shows it makes it safe (`text`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from exposure_scan.model import Evidence, Host, PortState, Scan, Status, Support
+from exposure_scan.model.ranges import joined_ranges, read_ranges
 
 from . import words
 from .device import MOST_SUPPORTS
@@ -20,6 +22,7 @@ _MOST = 24  # for each address
 _MOST_TEXT = 14_000  # characters of sent and received for each address
 _LONGEST = 400  # characters of what was sent, and of what was received
 _BEFORE, _AFTER = 30, 170  # characters around what a claim rests on, where it lies behind them
+_MOST_RANGES = 6  # of frames
 _ID = re.compile(r"e[0-9]{1,9}")  # what the scanner writes; anything else in a saved scan becomes no anchor
 _ORDER = (
     Status.NOT_MET,
@@ -28,6 +31,30 @@ _ORDER = (
     Status.DECLARED,
     Status.UNDECLARED,
     Status.NOT_APPLICABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is told of a capture: its file in evidence.zip, how it came about, and what its frame numbers mean."""
+
+    file: str
+    made: str
+    numbers: str
+
+
+CAPTURES: Mapping[str, Capture] = MappingProxyType(
+    {
+        "wire": Capture(
+            "capture.pcap", "seen on the wire", "The frame numbers are those of capture.pcap in evidence.zip."
+        ),
+        "transcript": Capture(
+            "transcript.pcap",
+            "rebuilt from the record (transcript)",
+            "The frame numbers are those of transcript.pcap in evidence.zip. It was rebuilt from what the sockets "
+            "said and saw: headers and times of the handshake are not observed.",
+        ),
+    }
 )
 
 
@@ -44,6 +71,7 @@ class Proof:
     sent: str
     received: str
     address: str
+    frames: str  # "frames 40-58" of the capture; empty where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +80,7 @@ class Proofs:
 
     shown: tuple[Proof, ...]
     more: int
+    numbers: str  # what the frame numbers mean; empty where none is shown
 
     @property
     def ids(self) -> frozenset[str]:
@@ -76,10 +105,9 @@ def proofs(scan: Scan) -> Proofs:
             shown[id_] = None
             room, text = room - 1, text - size
     values = _values(scan)
-    return Proofs(
-        tuple(_proof(proof, values.get(id_, ())) for id_, proof in kept.items() if id_ in shown),
-        more,
-    )
+    found = tuple(_proof(proof, values.get(id_, ()), scan) for id_, proof in kept.items() if id_ in shown)
+    numbers = CAPTURES[scan.capture].numbers if any(proof.frames for proof in found) else ""
+    return Proofs(found, more, numbers)
 
 
 def by_id(scan: Scan) -> Mapping[str, Evidence]:
@@ -120,7 +148,7 @@ def _values(scan: Scan) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def _proof(proof: Evidence, values: tuple[str, ...]) -> Proof:
+def _proof(proof: Evidence, values: tuple[str, ...], scan: Scan) -> Proof:
     port = "ping" if proof.kind == "icmp" else f"{proof.kind}/{proof.port}"
     state = words.PROOF_STATES.get(proof.state, proof.state)
     return Proof(
@@ -133,7 +161,30 @@ def _proof(proof: Evidence, values: tuple[str, ...]) -> Proof:
         sent=_cut(proof.sent, ()),
         received=_cut(proof.received, values),
         address=proof.address,
+        frames=frames_of((proof,), scan),
     )
+
+
+def frames_of(pieces: Iterable[Evidence], scan: Scan) -> str:
+    """``frames 12-18, 40``: where the pieces stand in the capture; empty where there is none.
+
+    Numbers that are damaged count as none, and many ranges are cut and counted.
+    """
+    found: list[range] = []
+    for piece in pieces if scan.capture in CAPTURES else ():
+        try:
+            found += read_ranges(piece.frames)
+        except ValueError:
+            continue
+    frames = joined_ranges(found)
+    return f"{'frame' if sum(map(len, frames)) == 1 else 'frames'} {_ranges(frames)}" if frames else ""
+
+
+def _ranges(frames: Sequence[range]) -> str:
+    dash = "\N{EN DASH}"
+    shown = [str(one.start) if len(one) == 1 else f"{one.start}{dash}{one.stop - 1}" for one in frames[:_MOST_RANGES]]
+    more = len(frames) - _MOST_RANGES
+    return ", ".join(shown) + (f" and {words.count(more, 'more range', 'more ranges')}" if more > 0 else "")
 
 
 def _notes(proof: Evidence) -> Iterable[str]:

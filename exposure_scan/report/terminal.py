@@ -15,6 +15,7 @@ from .device import device_view, foreign
 from .doubt import Fact, scan_facts, unsure, way_facts
 from .ports import door_of, door_of_swept, reason_text, swept_tally, swept_text, tls_lines, tls_refusal
 from .proof import by_id
+from .sources import second_facts, sources
 from .text import TERMINAL_LIMIT, terminal_text
 from .verdict import box, steps
 from .view import counts
@@ -53,11 +54,11 @@ def summary(scan: Scan, *, quiet: bool = False, verbose: bool = False) -> Render
     if quiet:
         return head
     parts: list[RenderableType] = [head, _text(told.why)]
-    parts += [_bullet("!", sentence, "yellow", _CAUTION) for sentence in told.cautions]
+    parts += [_bullet("!", sentence, "yellow", _CAUTION) for sentence in (*sources(scan).top, *told.cautions)]
     parts += [_bullet("-", sentence) for sentence in (*told.reasons, *told.more_reasons)]
     for host in scan.hosts:
         parts += ["", *_host(host, scan, verbose=verbose), *_facts(way_facts(host), verbose=verbose)]
-    parts += _facts(scan_facts(scan), verbose=verbose)
+    parts += _facts((*scan_facts(scan), *second_facts(scan)), verbose=verbose)
     parts += ["", *_practices(scan, verbose=verbose), "", *_next(scan)]
     return Group(*parts)
 

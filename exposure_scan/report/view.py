@@ -21,6 +21,7 @@ from .doubt import Fact, scan_facts
 from .host import HostView, host_view
 from .material import Material
 from .proof import Proofs, proofs
+from .sources import Sources, sources
 from .verdict import Box, Step, box, steps
 from .words import Mark
 
@@ -61,6 +62,7 @@ class Page:
     hosts: tuple[HostView, ...]
     facts: tuple[Fact, ...]  # of the scanner, the same for every host
     proofs: Proofs
+    sources: Sources
     declared: tuple[tuple[str, str, str], ...]  # title, by, on with until
     undeclared: tuple[str, ...]
     waivers: tuple[WaiverRow, ...]
@@ -93,6 +95,7 @@ def page(material: Material) -> Page:
         hosts=tuple(host_view(number, host, scan, texts, evidence.ids) for number, host in enumerate(scan.hosts, 1)),
         facts=scan_facts(scan),
         proofs=evidence,
+        sources=sources(scan),
         declared=tuple(
             (titles.get(id_, id_), word.by, f"{word.on}{_until(word.until, scan)}")
             for id_, word in scan.site.declares.items()

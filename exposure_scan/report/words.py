@@ -157,6 +157,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "vantage-blind": "the scanner's network does not let the question out",
         "vantage-forged": "in the scanner's network somebody else answers for it",
         "went-dark": "not asked: it had gone silent",
+        "not-in-the-capture": "nobody asks it in the capture",
+        "not-in-the-file": "the file does not tell",
         "echo-reply": "it answered",
         **{reason: f"ICMP: {said}" for reason, said in ICMP.items()},
     }
@@ -182,7 +184,9 @@ PROBES: Mapping[str, str] = MappingProxyType(
         "echo": "ICMP echo (ping)",
         "echo6": "ICMPv6 echo (ping)",
         "empty": "an empty UDP packet",
+        "overheard": "somebody else asked, and it was captured",
         "greeting": "listened for a mail or other greeting",
+        "hop": "a packet that lives for a few hops only",
         "http": "web: GET /",
         "ike": "VPN: the opening message of IKE",
         "ike-nat-t": "VPN: the opening message of IKE over NAT",

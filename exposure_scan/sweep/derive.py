@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from exposure_scan import classify, plan, protocols
 from exposure_scan.conversation import Caller, Event, Exchange, Observation, ReplayError, events_of, replay
-from exposure_scan.model import Echo, Evidence, Host, PortState, Question, Scan, Swept
+from exposure_scan.model import Echo, Evidence, Host, Pack, PortState, Question, Scan, Swept
 
+from . import imported, overhearing, second
 from .hosts import FIRST_HOP_PORT, Asked, host_of, judge, packs_of
 from .knocks import repeated
 
 _MOST_TOLD = 60  # characters of a text of ports
 
 
-def rederive(scan: Scan, caller: Caller) -> Scan:
-    """The scan as it comes out of its evidence, through the same conversations and rules.
+def rederive(scan: Scan, caller: Caller, newer: Iterable[Pack] = ()) -> Scan:
+    """The scan as it comes out of its evidence, through the same conversations and today's rules.
+
+    Args:
+        scan: the saved scan; the fingerprint packs that it keeps are used again.
+        caller: who asked.
+        newer: more packs, which take the place of kept ones of the same name.
 
     Raises:
         ReplayError: a record does not fit its conversation.
@@ -27,18 +33,22 @@ def rederive(scan: Scan, caller: Caller) -> Scan:
         if proof.address not in asked:
             raise ValueError(f"evidence {proof.id} is of {proof.address}, which is no host of this scan")
         asked[proof.address].append(Asked(_repeat(proof, caller), proof))
-    known = classify.known_with((f"the kept pack {pack.name}", pack.text) for pack in scan.packs)
+    packs = {pack.name: pack.text for pack in (*scan.packs, *newer)}
+    known = classify.known_with((f"the kept pack {name}", text) for name, text in packs.items())
     hosts = tuple(host_of(host.address, host.names, asked[host.address], scan.site, known) for host in scan.hosts)
-    packs = packs_of(hosts, known)
-    return scan.model_copy(
-        update={"hosts": hosts, "packs": packs, **judge(hosts, scan.site, scan.vantage, scan.started)}
-    )
+    spoke = packs_of(hosts, known)
+    made = {"hosts": hosts, "packs": spoke, **judge(hosts, scan.site, scan.vantage, scan.started)}
+    return second.weighed(scan.model_copy(update=made))
 
 
 def _repeat(proof: Evidence, caller: Caller) -> Exchange:
     """The exchange that the evidence keeps; its words are derived, and its state is held against them."""
     if proof.purpose == "sweep":
         return repeated(proof)
+    if proof.probe == overhearing.PROBE:
+        return overhearing.again(proof)
+    if proof.probe == imported.PROBE:
+        return imported.repeated(proof)
     events = events_of(proof)
     question = Question(proof.kind, proof.port, proof.probe)
     if str(question) == str(plan.CANARY):

@@ -6,20 +6,17 @@ speaker and one number of tries; its ports are a text of ranges.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from exposure_scan.conversation import Exchange, Observation
 from exposure_scan.model import Evidence, PortState, Purpose, Question, Sweep, Swept
+from exposure_scan.model.ranges import LAST_PORT, ranges_text, read_ranges
 
 PROBE = "knock"
 WENT_DARK = "went-dark"
 MOST_ASKED_ON = 256  # open ports; no host serves that many, so behind them something answers for everybody
-
-_RANGE = re.compile(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?")
-_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Knocks(Exchange):
     ) -> Evidence:
         """The record in its JSON form."""
         proof = Exchange.evidence(self, id_, address, token, purpose, syn_ack)
-        return proof.model_copy(update={"ports": ranges(self.ports)})
+        return proof.model_copy(update={"ports": ranges_text(self.ports)})
 
     def only(self, port: int) -> Exchange:
         """The knock at one of the ports."""
@@ -61,7 +58,7 @@ def repeated(proof: Evidence) -> Knocks:
     if proof.steps or proof.sent or proof.received or proof.port or proof.kind != "tcp" or proof.probe != PROBE:
         raise ValueError(f"evidence {proof.id}: a sweep knocks at TCP ports and says nothing")
     try:
-        ports = read_ranges(proof.ports)
+        ports = read_ports(proof.ports)
     except ValueError as error:
         raise ValueError(f"evidence {proof.id}: {error}") from None
     return knocks(PortState(proof.state), proof.reason, proof.by, proof.tries, proof.at, ports)
@@ -70,33 +67,16 @@ def repeated(proof: Evidence) -> Knocks:
 # --- ranges ---------------------------------------------------------------------------------------
 
 
-def ranges(ports: Iterable[int]) -> str:
-    """``1-20,26-52`` for ascending ports, each once."""
-    runs: list[list[int]] = []
-    for port in ports:
-        if runs and runs[-1][1] == port - 1:
-            runs[-1][1] = port
-        else:
-            runs.append([port, port])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-def read_ranges(text: str) -> tuple[int, ...]:
-    """The ports that `ranges` wrote.
+def read_ports(text: str) -> tuple[int, ...]:
+    """The ports that `ranges_text` wrote.
 
     Raises:
         ValueError: the text is none that it writes.
     """
-    found: list[int] = []
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not (found[-1] if found else 0) < first <= last <= _LAST_PORT:
-            raise ValueError(f"{text[:60]!r} are no ranges of ports in ascending order")
-        found += range(first, last + 1)
-    if ranges(found) != text:
+    found = tuple(port for part in read_ranges(text, LAST_PORT) for port in part)
+    if not found or ranges_text(found) != text:
         raise ValueError(f"{text[:60]!r} are no ranges of ports as they are written")
-    return tuple(found)
+    return found
 
 
 # --- from evidence to the host --------------------------------------------------------------------
@@ -124,7 +104,7 @@ def swept_of(rows: Iterable[tuple[Knocks, str]], asked_on: Collection[int], miss
             state = PortState(group.state)
             found.append(
                 Swept(
-                    ports=ranges(ports),
+                    ports=ranges_text(ports),
                     number=len(ports),
                     state=state,
                     reason=group.reason,

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from exposure_scan import classify, evidence, history, scope
+from exposure_scan import classify, evidence, history, report, scope
 from exposure_scan.history.store import Letter, Store, state_folder
-from exposure_scan.model import Problem, Verdict
+from exposure_scan.model import Past, Problem, Scan, Verdict
 from exposure_scan.transport import Gate
 
 from . import letters, pages
 from .due import due
+from .redacted import redacted
 from .scanning import Notice, Result, now, scan_site
 
 log = logging.getLogger("exposure_scan")
@@ -221,11 +222,21 @@ def _keep(order: scope.Order, result: Result, store: Store, run: int, settings: 
     looks = store.looks(scan.site.name)
     past = history.past(scan, looks)
     folder = settings.out / scope.folder(scan.site.name)
-    pages.write_site(folder, scan, result.capture, past)
+    pages.write_site(folder, result, past)
     mail: tuple[Letter, ...] = ()
     if settings.post is not None and order.report_to:
         last = store.last_mail(scan.site.name, order.report_to)
         if letters.wanted(order, scan, past, last):
             told = past if last is None else history.past(scan, [look for look in looks if look.at <= last])
-            mail = letters.letters(order, scan, past, pages.practice_texts(), settings.post, told)
+            mail = _letters(order, scan, past, settings.post, told)
     store.add(scan, now=at, run=run, folder=folder, files=evidence.sums(folder), letters=mail)
+
+
+def _letters(order: scope.Order, scan: Scan, past: Past, post: letters.Post, told: Past) -> tuple[Letter, ...]:
+    """The customer's mail, made from the copy that may leave the partner's hands; none where there is no copy."""
+    try:
+        copy = redacted(scan)
+    except Problem as problem:
+        log.warning("%s: no mail: %s", report.terminal_text(scan.site.name), "; ".join(problem.sentences))
+        return ()
+    return letters.letters(order, copy, past, pages.practice_texts(), post, told)

@@ -8,6 +8,8 @@ from pathlib import Path
 from exposure_scan import assess, evidence, history, report
 from exposure_scan.model import Past, Scan
 
+from .scanning import Result
+
 
 def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates: Path | None = None) -> bytes:
     """The scan in one of `report.FORMATS`, held against `earlier` ones of its site; text in UTF-8.
@@ -24,24 +26,35 @@ def render_index(scans: Sequence[tuple[str, Scan]]) -> str:
     return report.render_index(scans)
 
 
-def write_site(folder: Path, scan: Scan, capture: bytes | None, past: Past | None = None) -> None:
+def write_bundle(path: Path, result: Result) -> None:
+    """Write the bundle that `verify` reads, whole or not at all.
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    scan = result.scan
+    how = "none" if result.capture is None else scan.capture
+    bundle = evidence.Bundle(scan.to_json(), result.capture, how, result.keys)
+    evidence.write_bundle(path, bundle, evidence.tls_sessions(scan), masked=scan.redacted)
+
+
+def write_site(folder: Path, result: Result, past: Past | None = None) -> None:
     """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
 
     Args:
         folder: made where it is not there, for its owner alone.
-        scan: the scan.
-        capture: its packets, where there are any.
+        result: the scan, with its packets.
         past: how it stands against earlier scans; by default it is the first.
 
     Raises:
         Problem: a file cannot be written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    document = scan.to_json()
-    evidence.write_file(folder / evidence.SCAN, document)
+    scan = result.scan
+    evidence.write_file(folder / evidence.SCAN, scan.to_json())
     page = report.render(scan, "html", practices=practice_texts(), past=past or history.past(scan, ()))
     evidence.write_file(folder / evidence.REPORT, page)
-    evidence.write_bundle(folder / evidence.BUNDLE, document, capture)
+    write_bundle(folder / evidence.BUNDLE, result)
 
 
 def practice_texts() -> tuple[report.PracticeText, ...]:

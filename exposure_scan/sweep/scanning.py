@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
-from exposure_scan.model import Evidence, Scan, Scanner, Target
-from exposure_scan.transport import Capture, Gate, record
+from exposure_scan.model import Evidence, Pack, Scan, Scanner, Target
+from exposure_scan.model.ranges import ranges_text
+from exposure_scan.transport import HEADER, Capture, Frames, Gate, raw_packets, rebuild, record
 
-from . import derive
+from . import derive, rules, second
 from .asking import Asking, Told
 from .hosts import Asked, host_of, judge, packs_of
+from .knocks import read_ports
 
 log = logging.getLogger("exposure_scan")
 
@@ -34,10 +36,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished scan and, where the privilege allowed one, the capture of its packets (pcap bytes)."""
+    """A finished scan, its capture (pcap; how it was made stands in `Scan.capture`), and the keys of its TLS sessions.
+
+    `keys` is an NSS key log: lines by which anybody can read those sessions in the capture.
+    """
 
     scan: Scan
     capture: bytes | None
+    keys: str = ""
 
 
 Notice = Callable[[Progress], None]
@@ -56,10 +62,12 @@ async def scan_site(
     notice: Notice = lambda _: None,
     clock: Callable[[], datetime] = now,
     gate: Gate | None = None,
+    second_opinion: bool = False,
 ) -> Result:
     """Scan one site and judge it by the fingerprints of `known`, by default the scanner's own.
 
     `gate` is one that several scans share; it keeps their pace, and whoever made it measures its lag.
+    With `second_opinion` Nmap looks at the same ports right after us, where it is installed.
 
     Raises:
         Problem: no live authorization, or a target that may not be asked; nothing was sent.
@@ -67,10 +75,10 @@ async def scan_site(
     targets = await scope.resolve(order, clock=clock)
     if gate is not None:
         async with gate.admitted(targets):
-            return await _scan(order, targets, gate, ports, known, notice)
+            return await _scan(order, targets, gate, ports, known, notice, second_opinion)
     own = Gate(clock=clock)
     async with own.lag.measured(), own.admitted(targets):
-        return await _scan(order, targets, own, ports, known, notice)
+        return await _scan(order, targets, own, ports, known, notice, second_opinion)
 
 
 async def _scan(
@@ -80,6 +88,7 @@ async def _scan(
     ports: str | tuple[str, ...],
     known: classify.Known | None,
     notice: Notice,
+    second_opinion: bool,
 ) -> Result:
     started = gate.now()
     caller = _caller(__version__, order.partner)
@@ -102,14 +111,18 @@ async def _scan(
                 for target in targets
             )
         )
-    asked = _kept(targets, told, capture)
+    wire = capture is not None and capture.complete
+    entries = capture.entries if capture and wire else rebuild(row.exchange for rows in told for row in rows)
+    asked = _kept(targets, told, capture, entries)
     known = known or classify.built_in()
     hosts = tuple(host_of(str(target), target.names, asked[target], order.site, known) for target in targets)
+    finished = gate.now()
+    pairs = list(zip(targets, hosts, strict=True))
     scan = Scan(
         scanner=_scanner(started),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         started=started,
-        finished=gate.now(),
+        finished=finished,
         site=order.site,
         authorization=order.authorization,
         partner=order.partner,
@@ -117,15 +130,19 @@ async def _scan(
         hosts=hosts,
         packs=packs_of(hosts, known),
         evidence=tuple(one.evidence for group in asked.values() for one in group),
-        capture="none" if capture is None else "wire",
+        capture="wire" if wire else "transcript",
+        second_opinion=await second.second_opinion(gate, pairs) if second_opinion else None,
         lag_ms=round(gate.lag.worst * 1000, 1),
         **judge(hosts, order.site, order.vantage, started),
     )
-    return Result(scan, None if capture is None else capture.pcap())
+    keys = dict.fromkeys(line for rows in told for row in rows for line in row.exchange.keys)
+    return Result(second.weighed(scan), HEADER + b"".join(entries), "".join(f"{line}\n" for line in keys))
 
 
-def _kept(targets: Sequence[Target], told: Sequence[list[Told]], capture: Capture | None) -> dict[Target, list[Asked]]:
-    """What was asked, with its evidence, numbered through the scan."""
+def _kept(
+    targets: Sequence[Target], told: Sequence[list[Told]], capture: Capture | None, entries: Sequence[bytes]
+) -> dict[Target, list[Asked]]:
+    """What was asked, with its evidence, numbered through the scan; each piece with its frames in the capture."""
     seen = {} if capture is None else capture.syn_acks()
     kept: dict[Target, list[Asked]] = {}
     number = 0
@@ -141,7 +158,23 @@ def _kept(targets: Sequence[Target], told: Sequence[list[Told]], capture: Captur
                 seen.get((target.address, row.exchange.question.port, _first_local_port(row))),
             )
             kept[target].append(Asked(row.exchange, proof))
-    return kept
+    frames = Frames(raw_packets(entries), [one.evidence for group in kept.values() for one in group])
+    return {
+        target: [
+            Asked(one.exchange, one.evidence.model_copy(update={"frames": frames_text(frames, one.evidence)}))
+            for one in group
+        ]
+        for target, group in kept.items()
+    }
+
+
+def frames_text(frames: Frames, proof: Evidence) -> str:
+    """The frames of a piece of evidence as it keeps them; of a wide sweep's group the first and the last."""
+    ports = read_ports(proof.ports) if proof.ports else ()
+    found = sorted({number for flow in frames.flows(proof, ports) for number in flow.frames})
+    if proof.purpose == "sweep" and found:
+        return ranges_text([found[0]]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
+    return ranges_text(found)
 
 
 def _first_local_port(row: Told) -> int:
@@ -182,21 +215,26 @@ async def scan_sites(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def rederive(scan: Scan) -> Scan:
-    """The scan as it comes out of its own evidence, offline.
+def rederive(scan: Scan, newer: Iterable[Pack] = ()) -> Scan:
+    """The scan as it comes out of its own evidence, offline, by today's rules and by the packs that it keeps.
+
+    Args:
+        scan: the saved scan.
+        newer: more packs, which take the place of kept ones of the same name.
 
     Raises:
         ReplayError: a record does not fit its conversation.
         ValueError: the evidence is damaged, or of another address than the scan's hosts.
+        Problem: a pack that the scan keeps is none.
     """
-    return derive.rederive(scan, _caller(scan.scanner.version, scan.partner))
+    return derive.rederive(scan, _caller(scan.scanner.version, scan.partner), newer)
 
 
 def _scanner(started: datetime) -> Scanner:
     local = started.astimezone()
     offset = local.utcoffset()
     minutes = None if offset is None else round(offset.total_seconds() / 60)
-    return Scanner(version=__version__, zone=local.tzname(), utc_offset=minutes)
+    return Scanner(version=__version__, zone=local.tzname(), utc_offset=minutes, rules=rules.digest())
 
 
 def _caller(version: str, partner: Mapping[str, str]) -> Caller:

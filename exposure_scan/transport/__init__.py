@@ -10,23 +10,30 @@ from __future__ import annotations
 
 from .capture import Capture, record
 from .flows import Flow, read_flows
+from .frames import Frames
 from .gate import Gate, NotAuthorized
 from .icmp import read_icmp
 from .knock import Knock, knock
 from .packets import Packet, read_packets
+from .pcap import HEADER, raw_packets
 from .sockets import converse
+from .transcript import rebuild
 
 __all__ = [
+    "HEADER",
     "Capture",
     "Flow",
+    "Frames",
     "Gate",
     "Knock",
     "NotAuthorized",
     "Packet",
     "converse",
     "knock",
+    "raw_packets",
     "read_flows",
     "read_icmp",
     "read_packets",
+    "rebuild",
     "record",
 ]

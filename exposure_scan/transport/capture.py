@@ -11,23 +11,24 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from exposure_scan.model import Address, Target
 
 from .gate import Gate
 from .packets import FRAGMENT, ICMP, TCP, UDP, Packet, parse
+from .pcap import ENTRY_HEADER, HEADER, entry
 
 LIMIT = 64 * 1024 * 1024  # bytes kept
-_HEADER = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101)  # LINKTYPE_RAW
-_RECORD = struct.Struct("=IIII")
 _BATCH = 256  # packets read at a time, so that the conversations get their turn
 _LARGEST = 65575  # an IPv6 packet with its header
 _KERNEL_BUFFER = 4 * 1024 * 1024
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
 _TIMESPEC = struct.Struct("=qq")
-_OUTGOING = 4  # linux/if_packet.h PACKET_OUTGOING
+_OUTGOING, _PACKET_STATISTICS = 4, 6  # linux/if_packet.h
+_SOL_PACKET = 263  # linux/socket.h
+_STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _SYN_ACK = 0x12  # TCP flags
 
@@ -39,12 +40,12 @@ class Capture:
     """
 
     def __init__(self, gate: Gate, sock: socket.socket, targets: Iterable[Target]) -> None:
-        self.truncated = False  # more came than is kept
+        self.complete = True  # nothing was dropped by us or by the kernel
         self._gate = gate
         self._sock = sock
         self._addresses = {target.address for target in targets}
         self._records: list[bytes] = []
-        self._size = len(_HEADER)
+        self._size = len(HEADER)
         self._interfaces: dict[str, bool] = {}
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -57,17 +58,24 @@ class Capture:
             for _ in range(64):
                 if not self._read():
                     break
+            _, dropped = _STATISTICS.unpack(self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
+            self.complete = self.complete and not dropped
             self._sock.close()
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The packets as `pcap.entry` writes them, in the order of capture."""
+        return self._records
 
     def pcap(self) -> bytes:
         """The file's bytes."""
-        return _HEADER + b"".join(self._records)
+        return HEADER + b"".join(self._records)
 
     def syn_acks(self) -> dict[tuple[Address, int, int], tuple[int, int]]:
         """Time to live and window of each SYN-ACK, by the peer's address, its port and ours."""
         found = {}
         for record in self._records:
-            raw = record[_RECORD.size :]
+            raw = record[ENTRY_HEADER:]
             packet = parse(raw)
             if packet is None or packet.protocol != TCP or len(packet.body) < 20:
                 continue
@@ -91,17 +99,17 @@ class Capture:
         return True
 
     def _keep(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
-        if self._size + _RECORD.size + len(packet) > LIMIT:
-            self.truncated = True
+        if self._size + ENTRY_HEADER + len(packet) > LIMIT:
+            self.complete = False
             return
         stamp = time.time_ns()
         for level, _, data in ancillary:
             if level == socket.SOL_SOCKET and len(data) == _TIMESPEC.size:
                 seconds, nanoseconds = _TIMESPEC.unpack(data)
                 stamp = seconds * 1_000_000_000 + nanoseconds
-        record = _RECORD.pack(stamp // 10**9, stamp % 10**9 // 1000, len(packet), len(packet)) + packet
-        self._records.append(record)
-        self._size += len(record)
+        whole = entry(packet, stamp // 1000)
+        self._records.append(whole)
+        self._size += len(whole)
 
     def _wanted(self, raw: bytes) -> bool:
         """In a flow of ours, an error about one, or an echo or a fragment (which tell no flow) of a target."""

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 
+from exposure_scan.conversation import endpoint_text
 from exposure_scan.model import PortState, Target
 
 from .gate import Gate
@@ -58,6 +59,8 @@ class Attempt:
             return Answer(PortState.UNMEASURED, local_error(error))
         start = asyncio.get_running_loop().time()
         self._journal.start()
+        ends = endpoint(self.socket.getsockname()), (str(self._target.address), self._port)
+        self._journal.note("asking", detail=f"{endpoint_text(ends[0])} {endpoint_text(ends[1])}")
         self.tries = 1
         self.sent.set()
         try:

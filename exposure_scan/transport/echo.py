@@ -45,9 +45,11 @@ class Echoes(Datagrams):
             data = data[(data[0] & 0x0F) * 4 :] if data else b""  # a raw IPv4 socket shows the IP header
         if len(data) < 8:
             return None
-        if not self._raw and self._identifier is not None:
-            data = with_identifier(data, self._identifier)
-        return data
+        if self._identifier is None:
+            return data
+        if self._raw:  # it hears the replies to every ping of this machine
+            return data if data[4:6] == self._identifier else None
+        return with_identifier(data, self._identifier)
 
     def judge(self, observation: Observation) -> Answer:
         """What the address answered."""

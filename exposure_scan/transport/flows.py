@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from exposure_scan.conversation import Event, endpoint_text
@@ -11,60 +12,81 @@ from exposure_scan.model import Address
 
 from .icmp import IcmpError
 from .packets import ICMP, TCP, UDP, Packet
+from .pieces import Pieces
+
+MOST = 1_000_000  # flows
+LIMIT = 64 * 1024**2  # bytes that the flows keep of what was said
 
 Transport: TypeAlias = Literal["tcp", "udp", "icmp"]
 Endpoint: TypeAlias = tuple[str, int]
-_Key: TypeAlias = tuple[int, Address, int, Address, int]  # protocol, the other's address and port, the host's
+_Key: TypeAlias = tuple[int, str, int, str, int]  # protocol, the other's address and port, the host's
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _ECHO_REQUEST, _ECHO_REPLY = (8, 128), (0, 129)
 _CHECKSUM6 = 128  # the request whose checksum our own socket leaves to the kernel
+_MOST_PIECES = 32_768  # of a stream, that wait for what comes before them
+_PORTS = struct.Struct("!HH")
+_SEGMENT = struct.Struct("!4xIIBB")  # sequence and acknowledgment number, data offset, flags
+_HALF = 2**31
 
 
 class Flow:
     """One conversation with a host, as the packets show it.
 
     A capture has no marks for silence, and TLS in it stays enciphered. `events` fit `conversation.replay`;
-    the first packet is at 0 ms.
+    the first packet is at 0 ms, and time does not go back. Of a datagram that was captured in part, the event
+    has that part, and says so in its detail.
 
     Attributes:
         transport: tcp, udp or icmp.
         local: address and port of the host's partner; the port is the identifier for icmp.
         peer: address and port of the host; the port is 0 for icmp.
-        asked: the first packet went to the host.
+        asked: the host's partner began: the first packet went to the host, for tcp the first SYN. Where no SYN
+            of a tcp conversation was captured, this is a guess: who has the lower port was asked.
         requests: SYNs, datagrams or echo requests that went to the host.
         at: when the first packet was captured, seconds since 1970.
+        conflicting: the same place of the stream came with different bytes. The first ones count.
     """
+
+    __slots__ = ("_frames", "_missing", "_now", "asked", "at", "conflicting", "events", "local", "peer", "requests")
 
     transport: Transport
 
-    def __init__(self, local: Endpoint, peer: Endpoint, first: Packet) -> None:
+    def __init__(self, local: Endpoint, peer: Endpoint, at: float, asked: bool) -> None:
         self.local, self.peer = local, peer
-        self.asked = str(first.destination) == peer[0]
+        self.asked = asked
         self.requests = 0
-        self.at = first.at
+        self.at = at
+        self.conflicting = False
         self.events: list[Event] = []
         self._frames: list[int] = []
-        self._now = first.at
+        self._now = at
+        self._missing = False  # bytes, of a packet that was not captured to its end
 
     @property
     def frames(self) -> tuple[int, ...]:
         """The numbers of its packets in the file, ascending, each once; errors about them among them."""
         return tuple(sorted(set(self._frames)))
 
-    def see(self, packet: Packet, outward: bool) -> None:
-        """Take a packet of this flow; `outward` are those that go to the host."""
-        self._frames += packet.frames
-        self._now = packet.at
-        self._take(packet.body, outward)
+    @property
+    def whole(self) -> bool:
+        """Whether its beginning was captured, and no byte is missing of what both sides say that there was."""
+        return not self._missing
 
-    def _take(self, body: bytes, outward: bool) -> None:
+    def see(self, packet: Packet, outward: bool) -> int:
+        """Take a packet of this flow; `outward` are those that go to the host. Returns the bytes kept of it."""
+        self._frames += packet.frames
+        self._now = max(self._now, packet.at)
+        self._missing = self._missing or packet.cut
+        return self._take(packet, outward) if len(packet.body) >= _SHORTEST[packet.protocol] else 0
+
+    def _take(self, packet: Packet, outward: bool) -> int:
         raise NotImplementedError
 
     def refused(self, packet: Packet) -> None:
         """Take an ICMP error about a packet of this flow that went to the host."""
         self._frames += packet.frames
-        self._now = packet.at
+        self._now = max(self._now, packet.at)
         error = IcmpError(packet.body[0], packet.body[1], packet.source)
         self._note("icmp", detail=error.detail)
         if error.refuses:
@@ -80,99 +102,210 @@ class Flow:
     def _note(self, what: Any, data: bytes = b"", detail: str = "") -> None:
         self.events.append(Event((self._now - self.at) * 1000, what, data, detail))
 
+    def _say(self, outward: bool, data: bytes, size: int) -> int:
+        """Note a datagram that had `size` bytes."""
+        if not self.events:
+            self._connect()
+        self.requests += outward
+        detail = f"{len(data)} of {size} bytes" if len(data) < size else ""
+        self._note("sent" if outward else "received", data, detail)
+        return len(data)
+
     def _connect(self) -> None:
-        peer = self.peer if self.transport != "icmp" else (self.peer[0], 0)
-        self._note("connected", detail=f"{endpoint_text(self.local)} {endpoint_text(peer)}")
+        self._note("connected", detail=f"{endpoint_text(self.local)} {endpoint_text(self.peer)}")
 
 
 class _Datagrams(Flow):
+    __slots__ = ()
+
     transport: Transport = "udp"
 
-    def _take(self, body: bytes, outward: bool) -> None:
-        if not self.events:
-            self._connect()
-        self.requests += outward
-        self._note("sent" if outward else "received", body[8 : max(8, struct.unpack_from("!H", body, 4)[0])])
+    def _take(self, packet: Packet, outward: bool) -> int:
+        size = max(8, int.from_bytes(packet.body[4:6], "big"))
+        self._missing = self._missing or size > len(packet.body)
+        return self._say(outward, packet.body[8:size], size - 8)
 
 
 class _Echoes(Flow):
+    __slots__ = ()
+
     transport: Transport = "icmp"
 
-    def _take(self, body: bytes, outward: bool) -> None:
-        if not self.events:
-            self._connect()
-        self.requests += outward
+    def _take(self, packet: Packet, outward: bool) -> int:
+        body = packet.body
         if outward and body[0] == _CHECKSUM6:
             body = body[:2] + b"\0\0" + body[4:]
-        self._note("sent" if outward else "received", body)
+        return self._say(outward, body, len(body) + packet.cut)
+
+
+class _Side:
+    """What one end of a stream sends. Positions are sequence numbers that do not wrap."""
+
+    __slots__ = ("acknowledged", "base", "begun", "end", "lost", "next", "said", "waiting")
+
+    def __init__(self, base: int, begun: bool) -> None:
+        self.base = self.next = self.acknowledged = base  # the first byte; that expected; that the other expects
+        self.begun = begun  # `base` is known to be the first byte
+        self.end: int | None = None  # where its FIN is
+        self.lost = False  # too many pieces waited
+        self.said = bytearray()  # from `base` to `next`
+        self.waiting: Pieces | None = None  # what came before its turn
+
+    def position(self, sequence: int) -> int:
+        """Unwrap a sequence number: the place that is nearest to the expected one."""
+        return self.next + (sequence - self.next + _HALF) % 2**32 - _HALF
+
+    @property
+    def whole(self) -> bool:
+        closed = self.end is None or self.next > self.end
+        gap = self.lost or self.waiting is not None or self.acknowledged > self.next
+        return self.begun and closed and not gap
+
+    def put(self, start: int, data: bytes) -> tuple[list[bytes], int, bool]:
+        """Take a segment.
+
+        Returns:
+            What follows the bytes known so far, how many bytes are kept of it, and whether others differ from
+            what came before.
+        """
+        if self.end is not None:
+            data = data[: max(0, self.end - start)]
+        known, differs = max(0, min(self.next - start, len(data))), False
+        if known:
+            at = max(0, self.base - start)
+            # One byte before the expected one keeps the connection alive; it may be any (RFC 1122, 4.2.3.6).
+            if at < known and (len(data) > 1 or start != self.next - 1):
+                offset = max(0, start - self.base)
+                differs = self.said[offset : offset + known - at] != data[at:known]
+            start, data = start + known, data[known:]
+        if not data or self.lost:
+            return [], 0, differs
+        if start == self.next and self.waiting is None:
+            pieces, fresh = [data], len(data)
+        else:
+            waiting = self.waiting = self.waiting or Pieces()
+            fresh, conflict = waiting.put(start, data)
+            differs = differs or conflict
+            pieces = waiting.take(self.next)
+            self.lost = len(waiting) > _MOST_PIECES
+            if self.lost or not waiting:
+                self.waiting = None
+        for piece in pieces:
+            self.said += piece
+        self.next += sum(map(len, pieces))
+        return pieces, fresh, differs
 
 
 class _Stream(Flow):
     """Puts both directions in order, and drops what was sent twice (RFC 9293, section 3.4)."""
 
+    __slots__ = ("_early", "_ended", "_open", "_sides")
+
     transport: Transport = "tcp"
 
-    def __init__(self, local: Endpoint, peer: Endpoint, first: Packet) -> None:
-        super().__init__(local, peer, first)
-        self._start: int | None = None  # the sequence number of the first SYN to the host
-        self._next: dict[bool, int] = {}  # the sequence number expected, by direction
-        self._early: dict[bool, dict[int, tuple[bytes, bool]]] = {True: {}, False: {}}
+    def __init__(self, local: Endpoint, peer: Endpoint, at: float, asked: bool) -> None:
+        super().__init__(local, peer, at, asked if local[1] == peer[1] else peer[1] < local[1])
+        self._sides: dict[bool, _Side] = {}  # by direction: outward, and from the host
+        self._early: list[tuple[float, bool, int, bytes, bool]] = []  # said before the host has answered
         self._open = False
         self._ended = False
 
+    @property
+    def whole(self) -> bool:
+        sides = self._sides.values()
+        begun = bool(sides) and all(side.begun for side in sides)
+        return begun and not self._missing and (not self._open or all(side.whole for side in sides))
+
     def begins_anew(self, packet: Packet, outward: bool) -> bool:
-        sequence, flags = struct.unpack_from("!4xI5xB", packet.body)
-        return bool(outward and flags & (_SYN | _ACK) == _SYN and self._start is not None and sequence != self._start)
+        if len(packet.body) < _SHORTEST[TCP]:
+            return False
+        sequence, _, _, flags = _SEGMENT.unpack_from(packet.body)
+        if flags & (_SYN | _ACK | _RST) != _SYN:
+            return False
+        side = self._sides.get(outward)
+        if side is None:  # else both sides may begin at once
+            return not all(other.begun for other in self._sides.values()) or not self._sides
+        return bool((sequence + 1 - side.base) % 2**32)
 
     def _refuse(self, error: IcmpError) -> None:
         if not self._open and not self._ended:
             self._end("not-connected", error.reason)
 
-    def _take(self, body: bytes, outward: bool) -> None:
-        (sequence,) = struct.unpack_from("!4xI", body)
-        fin, syn, reset = (bool(body[13] & bit) for bit in (_FIN, _SYN, _RST))
-        if syn:
-            self._next.setdefault(outward, (sequence + 1) % 2**32)
-            if outward:
-                self.requests += 1
-                self._start = sequence if self._start is None else self._start
-            elif not self._open and not self._ended:
-                self._open = True
-                self._connect()
-            return
-        if reset:
+    def _take(self, packet: Packet, outward: bool) -> int:
+        sequence, acknowledgment, offset, flags = _SEGMENT.unpack_from(packet.body)
+        data = packet.body[(offset >> 4) * 4 :]
+        fin = bool(flags & _FIN) and not packet.cut
+        if flags & _RST:
             if not outward and not self._ended:
-                self._end(*(("reset", "") if self._open else ("not-connected", "rst")))
-            return
-        data = body[(body[12] >> 4) * 4 :]
-        if self._open and outward in self._next and (data or fin):
-            self._early[outward].setdefault(sequence, (b"", False))
-            known, ended = self._early[outward][sequence]
-            self._early[outward][sequence] = (max(known, data, key=len), ended or fin)
-            self._deliver(outward)
+                refused = not self._open and True in self._sides and self._sides[True].begun
+                self._end(*(("not-connected", "rst") if refused else ("reset", "")))
+            return 0  # what it carries is a word about itself (RFC 9293, section 3.5.3)
+        if flags & _SYN:
+            sequence = (sequence + 1) % 2**32
+            if not self._begin(sequence, acknowledgment if flags & _ACK else None, outward):
+                return 0
+        elif outward not in self._sides:
+            self._sides[outward] = _Side(sequence, False)
+        if flags & _ACK and (other := self._sides.get(not outward)) is not None:
+            other.acknowledged = max(other.acknowledged, other.position(acknowledgment))
+        if self._ended or not (data or fin):
+            return 0
+        if not self._open and (outward or flags & _SYN):
+            self._early.append((self._now, outward, sequence, data, fin))
+            self._missing = self._missing or len(self._early) > _MOST_PIECES
+            del self._early[_MOST_PIECES:]
+            return len(data)
+        if not self._open:  # the host speaks: its SYN was not captured, or comes late
+            self._opens(late=True)
+        return self._accept(outward, sequence, data, fin)
 
-    def _deliver(self, outward: bool) -> None:
-        """Pass on what follows without a gap."""
-        waiting = self._early[outward]
-        progress = True
-        while progress:
-            progress = False
-            for sequence in list(waiting):
-                ahead = (sequence - self._next[outward] + 2**31) % 2**32 - 2**31  # signed distance
-                if ahead > 0:
-                    continue
-                data, fin = waiting.pop(sequence)
-                fresh = data[-ahead:] if ahead else data
-                if len(data) + ahead < 0:
-                    continue  # all of it was seen before
-                self._next[outward] = (self._next[outward] + len(fresh)) % 2**32
-                progress = progress or bool(fresh)
-                if fresh and not self._ended:
-                    self._note("sent" if outward else "received", fresh)
-                if fin:
-                    self._next[outward] = (self._next[outward] + 1) % 2**32
-                    if not outward and not self._ended:
-                        self._end("closed")
+    def _begin(self, base: int, acknowledgment: int | None, outward: bool) -> bool:
+        """Take a SYN; False if it is none of this conversation. `base` is the number of the first byte."""
+        side, other = self._sides.get(outward), self._sides.get(not outward)
+        if side is not None and (base - side.base) % 2**32:
+            return False
+        if not any(known.begun for known in self._sides.values()):
+            self.asked = outward == (acknowledgment is None)
+        if side is None:
+            side = self._sides[outward] = _Side(base, True)
+        side.begun = True
+        if acknowledgment is None:
+            self.requests += outward
+            return True
+        other = other or self._sides.setdefault(not outward, _Side(acknowledgment, True))
+        other.begun = other.begun or not (acknowledgment - other.base) % 2**32
+        if not self._open and not self._ended:
+            self._opens(late=False)
+        return True
+
+    def _opens(self, late: bool) -> None:
+        """Pass on what was said before; `late` means that it was said on a connection that stood already."""
+        now, early, self._early = self._now, self._early, []
+        self._now = early[0][0] if late and early else now
+        self._open = True
+        self._connect()
+        for at, outward, sequence, data, fin in early:
+            self._now = at if late else now
+            self._accept(outward, sequence, data, fin)
+        self._now = now
+
+    def _accept(self, outward: bool, sequence: int, data: bytes, fin: bool) -> int:
+        """Pass on what follows without a gap; how many bytes are kept."""
+        side = self._sides[outward]
+        start = side.position(sequence)
+        if start == side.base + 1 and side.next == side.base and not side.begun:
+            side.base = side.next = start  # the byte before kept the connection alive
+        if fin and side.end is None:
+            side.end = start + len(data)
+        pieces, fresh, differs = side.put(start, data)
+        self.conflicting = self.conflicting or differs
+        for piece in pieces:
+            self._note("sent" if outward else "received", piece)
+        if side.next == side.end:
+            side.next += 1
+            if not outward:
+                self._end("closed")
+        return fresh
 
     def _end(self, what: Any, detail: str = "") -> None:
         self._ended = what != "closed"  # after the peer's FIN we may still send
@@ -189,41 +322,58 @@ def read_flows(packets: Iterable[Packet], hosts: Collection[Address]) -> list[Fl
     Args:
         packets: as `packets.read_packets` gives them.
         hosts: the addresses that are of interest.
+
+    Raises:
+        ValueError: there are more flows than `MOST`, or more bytes to keep than `LIMIT`; or `packets` raised it.
     """
+    of_interest, kept = frozenset(hosts), 0
     flows: list[Flow] = []
     latest: dict[_Key, Flow] = {}
+
+    @lru_cache(maxsize=65_536)
+    def end(address: Address) -> tuple[str, bool]:
+        return str(address), address in of_interest
+
     for packet in packets:
-        if packet.quoted is not None:
-            key = _key(packet.quoted, True)
-            if key is not None and key[3] in hosts and key in latest:
+        protocol = packet.protocol
+        shortest = _SHORTEST.get(protocol)
+        if shortest is None:
+            continue
+        if protocol in ICMP and (quoted := packet.quoted) is not None:
+            (near, _), (far, wanted) = end(quoted.source), end(quoted.destination)
+            key = _key(quoted, near, far, True) if wanted else None
+            if key is not None and key in latest:
                 latest[key].refused(packet)
             continue
-        if len(packet.body) < _SHORTEST.get(packet.protocol, 0):
+        if len(packet.body) < shortest and not packet.cut:
             continue
-        ways = {
-            key: outward
-            for outward, host in ((True, packet.destination), (False, packet.source))
-            if host in hosts and (key := _key(packet, outward)) is not None
-        }
-        key = next((key for key in ways if key in latest), next(iter(ways), None))
+        (source, of_source), (destination, outward) = end(packet.source), end(packet.destination)
+        key = _key(packet, source, destination, True) if outward else None
+        if of_source and (key is None or key not in latest):  # both ends may be of interest
+            other = _key(packet, destination, source, False)
+            if other is not None and (key is None or other in latest):
+                key, outward = other, False
         if key is None:
             continue
         flow = latest.get(key)
-        if flow is None or flow.begins_anew(packet, ways[key]):
-            flow = latest[key] = _KINDS[packet.protocol]((str(key[1]), key[2]), (str(key[3]), key[4]), packet)
+        if flow is None or flow.begins_anew(packet, outward):
+            if len(flows) == MOST:
+                raise ValueError(f"the capture shows more than {MOST:,} conversations; cut it to those in question")
+            flow = latest[key] = _KINDS[protocol](key[1:3], key[3:], packet.at, outward)
             flows.append(flow)
-        flow.see(packet, ways[key])
+        kept += flow.see(packet, outward)
+        if kept > LIMIT:
+            raise ValueError(f"the conversations hold more than {LIMIT:,} bytes; cut the capture to those in question")
     return flows
 
 
-def _key(packet: Packet, outward: bool) -> _Key | None:
-    """What tells the packet's flow; None where it has none."""
-    ends = (packet.source, packet.destination) if outward else (packet.destination, packet.source)
+def _key(packet: Packet, near: str, far: str, outward: bool) -> _Key | None:
+    """What tells the packet's flow; None where it has none. `far` is the host."""
     if packet.protocol in (TCP, UDP) and len(packet.body) >= 4:
-        near, far = struct.unpack_from("!HH", packet.body)
-        ports = (near, far) if outward else (far, near)
-        return packet.protocol, ends[0], ports[0], ends[1], ports[1]
+        source, destination = _PORTS.unpack_from(packet.body)
+        ports = (source, destination) if outward else (destination, source)
+        return packet.protocol, near, ports[0], far, ports[1]
     echo = _ECHO_REQUEST if outward else _ECHO_REPLY
     if packet.protocol in ICMP and len(packet.body) >= 6 and packet.body[0] in echo:
-        return packet.protocol, ends[0], int.from_bytes(packet.body[4:6], "big"), ends[1], 0
+        return packet.protocol, near, int.from_bytes(packet.body[4:6], "big"), far, 0
     return None

@@ -40,6 +40,8 @@ class Journal:
         self.gate = gate
         self.target = target
         self.events: list[Event] = []
+        self.enciphered: list[Event] = []  # what passed the socket of a TLS session
+        self.keys: list[str] = []  # that open it
         self.icmp: list[IcmpError] = []
         self.at: datetime = gate.now()
         self._loop = asyncio.get_running_loop()
@@ -63,6 +65,11 @@ class Journal:
     def note(self, what: What, data: bytes = b"", detail: str = "") -> None:
         """Write down what has just happened."""
         self.events.append(Event((self._loop.time() - self._zero) * 1000, what, data, detail))
+
+    def note_enciphered(self, what: What, data: bytes) -> None:
+        """Write down what passed the socket of a TLS session, sent or received."""
+        if data:
+            self.enciphered.append(Event((self._loop.time() - self._zero) * 1000, what, data))
 
     def note_icmp(self, errors: list[IcmpError]) -> bool:
         """Write down ICMP errors; whether one of them says that a packet did not arrive."""

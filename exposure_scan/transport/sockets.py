@@ -122,6 +122,8 @@ def _exchange(journal: Journal, question: Question, answer: Answer, tries: int, 
         observation=observation,
         at=journal.at,
         events=tuple(journal.events),
+        enciphered=tuple(journal.enciphered),
+        keys=tuple(journal.keys),
     )
 
 

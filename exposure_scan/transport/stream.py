@@ -83,7 +83,7 @@ class Stream:
             else:
                 self._tunnel.write(data)
                 cipher = self._tunnel.outgoing()
-                sent = len(data) if await self._write(self._sock, cipher) == len(cipher) else 0
+                sent = len(data) if await self._write_enciphered(self._sock, cipher) else 0
         except ssl.SSLError:
             sent = 0
         if sent:
@@ -103,6 +103,11 @@ class Stream:
             except OSError:
                 break
         return done
+
+    async def _write_enciphered(self, sock: socket.socket, data: bytes) -> bool:
+        done = await self._write(sock, data)
+        self._journal.note_enciphered("sent", data[:done])
+        return done == len(data)
 
     async def receive(self, request: Receive) -> Heard:
         """Read until it is enough, too much, too late, or over."""
@@ -157,6 +162,7 @@ class Stream:
             data, end = await self._read_raw(self._sock, _CHUNK, until)
             if end is not None and end is not End.CLOSED:
                 return b"", end
+            self._journal.note_enciphered("received", data)
             self._tunnel.fed(data)
             await asyncio.sleep(0)
 
@@ -177,7 +183,7 @@ class Stream:
         if not data:
             return True
         await self._journal.pace(len(data))
-        return await self._write(sock, data) == len(data)
+        return await self._write_enciphered(sock, data)
 
     async def secure(self, request: StartTls) -> Reply:
         """Shake hands. After a failure the connection is of no more use and is closed."""
@@ -208,6 +214,7 @@ class Stream:
             data, end = await self._read_raw(self._sock, _CHUNK, until)
             if end is not None:
                 return self._not_secured(NO_RESPONSE if end is End.SILENT else end)
+            self._journal.note_enciphered("received", data)
             tunnel.fed(data)
             await asyncio.sleep(0)
 
@@ -227,7 +234,9 @@ class Stream:
             return
         try:
             if tunnel is not None:
-                sock.send(tunnel.farewell())
+                self._journal.keys += tunnel.keys()
+                farewell = tunnel.farewell()
+                self._journal.note_enciphered("sent", farewell[: sock.send(farewell)])
             sock.shutdown(socket.SHUT_WR)
             drained = 0
             while drained < _DRAIN and (data := sock.recv(_CHUNK)):

@@ -6,6 +6,7 @@ more, and the report must say so; therefore everything that the library still ca
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import warnings
@@ -17,6 +18,7 @@ from exposure_scan.conversation import Secured
 
 _DNS_NAME = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9-]{1,63}\.?")
 _OP_LEGACY_SERVER_CONNECT = 0x4  # servers from before RFC 5746; ssl names it from Python 3.12 on
+_RANDOM = slice(11, 43)  # of our first record, the ClientHello (RFC 8446, sections 4.1.2 and 5.1)
 
 
 @cache
@@ -29,7 +31,30 @@ def _context() -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.options |= _OP_LEGACY_SERVER_CONNECT
+    context.keylog_filename = f"/proc/self/fd/{_keys().file}"
     return context
+
+
+class _Keys:
+    """The keys of our own sessions, by which a capture of them can be read. They lie in memory, in no file."""
+
+    def __init__(self) -> None:
+        self.file = os.memfd_create("exposure-scan-tls-keys")  # the library writes to a path and to nothing else
+        self._lines: dict[str, list[str]] = {}
+
+    def take(self, random: bytes) -> tuple[str, ...]:
+        """The lines of the session with this client random, once (NSS key log format)."""
+        size = os.fstat(self.file).st_size
+        text = os.pread(self.file, size, 0).decode("ascii", "replace")
+        os.ftruncate(self.file, 0)  # the library appends
+        for line in text.splitlines():
+            self._lines.setdefault(line.split(" ")[1], []).append(line)
+        return tuple(self._lines.pop(random.hex(), ()))
+
+
+@cache
+def _keys() -> _Keys:
+    return _Keys()
 
 
 def dns_name(name: str | None) -> str | None:
@@ -50,10 +75,17 @@ class Tunnel:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._session = _context().wrap_bio(self._incoming, self._outgoing, server_hostname=dns_name(server_name))
+        self._random = b""
 
     def outgoing(self) -> bytes:
         """What must go to the peer now; it is taken out."""
-        return self._outgoing.read()
+        data = self._outgoing.read()
+        self._random = self._random or data[_RANDOM]
+        return data
+
+    def keys(self) -> tuple[str, ...]:
+        """The session's keys as lines of an NSS key log, once; none where it did not come to any."""
+        return _keys().take(self._random)
 
     def fed(self, data: bytes) -> None:
         """Bytes from the peer; none means that its stream has ended."""

@@ -1,0 +1,49 @@
+"""Files that must be whole or not there: saved scans, reports, and the bundle that `verify` reads.
+
+`bundle` writes and reads them. `redaction` makes the copy that may leave the partner's hands.
+"""
+
+from __future__ import annotations
+
+from .bundle import (
+    BUNDLE,
+    CAPTURE,
+    KEYS,
+    LIMIT,
+    NOTE,
+    REPORT,
+    SCAN,
+    SESSIONS,
+    SUMS,
+    TRANSCRIPT,
+    Bundle,
+    check_writable,
+    read_bundle,
+    sums,
+    tls_sessions,
+    write_bundle,
+    write_file,
+)
+from .redaction import Redaction, redact
+
+__all__ = [
+    "BUNDLE",
+    "CAPTURE",
+    "KEYS",
+    "LIMIT",
+    "NOTE",
+    "REPORT",
+    "SCAN",
+    "SESSIONS",
+    "SUMS",
+    "TRANSCRIPT",
+    "Bundle",
+    "Redaction",
+    "check_writable",
+    "read_bundle",
+    "redact",
+    "sums",
+    "tls_sessions",
+    "write_bundle",
+    "write_file",
+]

@@ -1,0 +1,87 @@
+"""Which frames of a capture belong to which piece of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+
+from exposure_scan.conversation import Event, endpoint_text, events_of
+from exposure_scan.model import Evidence
+
+from .flows import Flow, read_flows
+from .packets import Packet
+
+_NEAR = 2.0  # seconds that a flow may begin before or after its attempt was written down, where ends were used twice
+
+
+class Frames:
+    """A capture's flows, to be asked for those of a piece of evidence.
+
+    Args:
+        packets: of the capture.
+        evidence: all of the scan's.
+    """
+
+    def __init__(self, packets: Iterable[Packet], evidence: Sequence[Evidence]) -> None:
+        hosts = {ip_address(proof.address) for proof in evidence}
+        self._all = read_flows(packets, hosts)
+        self._streams: dict[tuple[str, str, str], list[Flow]] = {}  # transport and both ends
+        self._echoes: dict[bytes, list[Flow]] = {}  # by what the request carries
+        self._knocks: dict[tuple[str, int], list[Flow]] = {}  # by host and port
+        self._claimed: set[int] = set()
+        for flow in self._all:
+            if flow.transport == "icmp":
+                for message in {event.data[8:] for event in flow.events if event.what == "sent"}:
+                    self._echoes.setdefault(message, []).append(flow)
+            self._streams.setdefault((flow.transport, *_text(flow)), []).append(flow)
+            if flow.transport != "icmp":
+                self._knocks.setdefault(flow.peer, []).append(flow)
+        self._of: dict[str, list[Flow]] = {}
+        for proof in evidence:
+            if proof.purpose != "sweep":
+                self._of[proof.id] = self._find(proof)
+        self._claimed = {id(flow) for flows in self._of.values() for flow in flows}
+
+    def flows(self, proof: Evidence, ports: Iterable[int] = ()) -> list[Flow]:
+        """The flows of a piece of evidence, in the order of beginning.
+
+        Args:
+            proof: one of those that were given.
+            ports: those of a wide sweep's group.
+        """
+        if proof.purpose != "sweep":
+            return self._of[proof.id]
+        found = (flow for port in ports for flow in self._knocks.get((proof.address, port), ()))
+        return [flow for flow in found if flow.transport == "tcp" and id(flow) not in self._claimed]
+
+    def unclaimed(self) -> list[Flow]:
+        """Flows of no conversation: knocks, and what nobody wrote down."""
+        return [flow for flow in self._all if id(flow) not in self._claimed]
+
+    def _find(self, proof: Evidence) -> list[Flow]:
+        events = events_of(proof)
+        if proof.kind == "icmp" and proof.probe != "overheard":  # others' pings all carry the same
+            carried = dict.fromkeys(event.data[8:] for event in events if event.what == "sent")
+            return list({id(flow): flow for data in carried for flow in self._echoes.get(data, ())}.values())
+        found: dict[int, Flow] = {}
+        for key, event in _ends(proof, events).items():
+            at = proof.at.timestamp() + event.ms / 1000
+            flows = self._streams.get(key, ())
+            best = min(flows, key=lambda flow: abs(flow.at - at), default=None)
+            if best is not None and (len(flows) == 1 or abs(best.at - at) < _NEAR):
+                found[id(best)] = best
+        return sorted(found.values(), key=lambda flow: flow.at)
+
+
+def _ends(proof: Evidence, events: Sequence[Event]) -> Mapping[tuple[str, str, str], Event]:
+    """Both ends of each attempt and connection, with the event that tells it first."""
+    found: dict[tuple[str, str, str], Event] = {}
+    for event in events:
+        if event.what in ("asking", "connected"):
+            near, far = event.detail.split(" ")
+            found.setdefault((proof.kind, near, far), event)
+    return found
+
+
+def _text(flow: Flow) -> tuple[str, str]:
+    return endpoint_text(flow.local), endpoint_text(flow.peer)

@@ -1,0 +1,594 @@
+"""Packets of captures that other tools made: every link, both file formats, fragments, and hostile files."""
+
+from __future__ import annotations
+
+import io
+import random
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exposure_scan.transport import Packet, read_flows, read_packets
+
+LAB = Path(__file__).parents[1] / "pcaps" / "lab"
+HOST, OURS = ip_address("198.51.100.10"), ip_address("198.51.100.250")
+HOST6, OURS6 = ip_address("2001:db8::10"), ip_address("2001:db8::250")
+UDP, ICMP, RAW = 17, 1, 101
+START = 1_000_000_000  # seconds since 1970
+
+Record = tuple[float, bytes]
+
+
+def ip4(body: bytes, protocol: int = UDP, *, fragment: int = 0, identification: int = 7) -> bytes:
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), identification, fragment, 64, protocol, 0)
+    return head + OURS.packed + HOST.packed + body
+
+
+def ip6(body: bytes, following: int = UDP) -> bytes:
+    return struct.pack("!IHBB", 6 << 28, len(body), following, 64) + OURS6.packed + HOST6.packed + body
+
+
+def udp(data: bytes) -> bytes:
+    return struct.pack("!HHHH", 40000, 5060, 8 + len(data), 0) + data
+
+
+def pcap(records: Iterable[Record], link: int = RAW, *, order: str = "<", wire: int = 0) -> bytes:
+    """A classic capture; `wire` is the length of each packet before it was cut, 0 where none was."""
+    whole = struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link)
+    for at, data in records:
+        part = round(at % 1 * 1_000_000)
+        whole += struct.pack(order + "IIII", START + int(at), part, len(data), wire or len(data)) + data
+    return whole
+
+
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    size = 12 + len(body) + -len(body) % 4
+    return struct.pack(order + "II", kind, size) + body + bytes(-len(body) % 4) + struct.pack(order + "I", size)
+
+
+def section(order: str = "<") -> bytes:
+    return block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+
+
+def interface(link: int, *options: tuple[int, bytes], order: str = "<", kept: int = 0) -> bytes:
+    body = struct.pack(order + "HHI", link, 0, kept)
+    for code, value in options:
+        body += struct.pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+    return block(1, body + bytes(4), order)
+
+
+def captured(which: int, ticks: int, data: bytes, order: str = "<", wire: int = 0) -> bytes:
+    body = struct.pack(order + "IIIII", which, ticks >> 32, ticks & 0xFFFFFFFF, len(data), wire or len(data)) + data
+    return block(6, body, order)
+
+
+def read(content: bytes) -> list[Packet]:
+    return list(read_packets(io.BytesIO(content), "c.pcap"))
+
+
+def of(*raws: bytes) -> bytes:
+    """A capture with a packet every millisecond."""
+    return pcap((number / 1000, raw) for number, raw in enumerate(raws))
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+FOUR, SIX = ip4(udp(b"OPTIONS")), ip6(udp(b"OPTIONS"))
+
+
+def scapy_link(name: str) -> bytes:
+    """The packet as scapy wraps it for a link: another's reading of the formats."""
+    from scapy.layers.inet import IP
+    from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ether, Loopback
+    from scapy.layers.ppp import PPP, PPPoE
+
+    mac = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    layers = {
+        "ethernet": mac / IP(FOUR),
+        "vlan": mac / Dot1Q(vlan=12) / IP(FOUR),
+        "nested": mac / Dot1AD(vlan=1) / Dot1Q(vlan=12) / IP(FOUR),
+        "pppoe": mac / Dot1Q(vlan=7) / PPPoE(sessionid=3) / PPP(proto=0x21) / IP(FOUR),
+        "null": Loopback(type=2) / IP(FOUR),
+        "cooked": CookedLinux() / IP(FOUR),
+        "cooked2": CookedLinuxV2() / IP(FOUR),
+    }
+    return bytes(layers[name])
+
+
+@pytest.mark.parametrize(
+    ("link", "make"),
+    [
+        (0, lambda: scapy_link("null")),
+        (0, lambda: b"\x00\x00\x00\x02" + FOUR),
+        (108, lambda: b"\x00\x00\x00\x02" + FOUR),
+        (1, lambda: scapy_link("ethernet")),
+        (1, lambda: scapy_link("ethernet").ljust(60, b"\0") + b"fcs!"),
+        (1, lambda: scapy_link("vlan")),
+        (1, lambda: scapy_link("nested")),
+        (1, lambda: scapy_link("pppoe")),
+        (113, lambda: scapy_link("cooked")),
+        (276, lambda: scapy_link("cooked2")),
+        (276, lambda: b"\x81\x00" + bytes(18) + b"\x00\x0c\x08\x00" + FOUR),
+        (9, lambda: b"\x00\x21" + FOUR),
+        (9, lambda: b"\xff\x03\x00\x21" + FOUR),
+        (12, lambda: FOUR),
+        (14, lambda: FOUR),
+        (101, lambda: FOUR),
+        (228, lambda: FOUR),
+    ],
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_packet_is_the_same_whatever_link_it_was_captured_on(
+    link: int, make: Callable[[], bytes], order: str
+) -> None:
+    (packet,) = read(pcap([(0.25, make())], link, order=order))
+    assert packet == Packet(OURS, HOST, UDP, udp(b"OPTIONS"), (1,), START + 0.25)
+
+
+@pytest.mark.parametrize(
+    ("link", "before"),
+    [
+        (0, b"\x1e\0\0\0"),
+        (0, b"\x0a\0\0\0"),
+        (108, b"\0\0\0\x18"),
+        (1, bytes(12) + b"\x86\xdd"),
+        (113, bytes(14) + b"\x86\xdd"),
+        (276, b"\x86\xdd" + bytes(18)),
+        (9, b"\x00\x57"),
+        (101, b""),
+        (229, b""),
+    ],
+)
+def test_ipv6_is_read_on_every_link_too(link: int, before: bytes) -> None:
+    (packet,) = read(pcap([(0, before + SIX)], link))
+    assert packet == Packet(OURS6, HOST6, UDP, udp(b"OPTIONS"), (1,), START)
+
+
+@pytest.mark.parametrize(
+    ("link", "data"),
+    [(1, bytes(12) + b"\x08\x06" + FOUR), (1, b"short"), (1, bytes(12) + b"\x81\x00" * 40), (0, b"\x07\0\0\0" + FOUR),
+     (113, b""), (276, b"\x08"), (9, b"\xc0\x21" + FOUR), (101, b"\x45"), (101, b"")],
+)  # fmt: skip
+def test_what_is_no_packet_of_ip_is_passed_over_and_counts_as_a_frame(link: int, data: bytes) -> None:
+    assert read(pcap([(0, data)], link)) == []
+    mixed = section() + interface(link) + interface(RAW) + captured(0, 0, data) + captured(1, 0, FOUR)
+    assert [packet.frames for packet in read(mixed)] == [(2,)]
+
+
+def test_a_link_that_is_not_known_is_refused_by_its_number() -> None:
+    with pytest.raises(ValueError, match=r"c\.pcap: packet 1 was captured on a link of type 147"):
+        read(pcap([(0, FOUR)], 147))
+
+
+# --- file formats --------------------------------------------------------------------------------
+
+
+def test_interfaces_of_one_pcapng_keep_their_own_links_and_clocks() -> None:
+    file = section()
+    file += interface(RAW) + interface(1, (9, b"\x09")) + interface(276, (9, b"\x94"), (14, struct.pack("<q", START)))
+    file += captured(0, START * 10**6 + 250_000, FOUR)
+    file += captured(1, START * 10**9 + 500_000_001, bytes(12) + b"\x08\x00" + FOUR)
+    file += captured(2, 3 << 18, b"\x08\x00" + bytes(18) + FOUR)  # 2**-20 seconds, and an offset
+    assert [packet.at for packet in read(file)] == [START + 0.25, START + 0.500000001, START + 0.75]
+    assert {(packet.source, packet.destination, packet.body) for packet in read(file)} == {
+        (OURS, HOST, udp(b"OPTIONS"))
+    }
+
+
+def test_sections_of_a_pcapng_have_their_own_byte_order_and_interfaces() -> None:
+    file = section() + interface(1) + captured(0, START * 10**6, bytes(12) + b"\x08\x00" + FOUR)
+    file += section(">") + interface(RAW, order=">") + captured(0, START * 10**6, FOUR, ">")
+    assert [(packet.body, packet.frames) for packet in read(file)] == [
+        (udp(b"OPTIONS"), (1,)),
+        (udp(b"OPTIONS"), (2,)),
+    ]
+
+
+def test_old_and_simple_packets_of_a_pcapng_count_and_other_blocks_are_passed_over() -> None:
+    stamp = START * 10**6
+    old = struct.pack("<HHIIII", 0, 9, stamp >> 32, stamp & 0xFFFFFFFF, len(FOUR), len(FOUR)) + FOUR
+    file = section() + interface(RAW, kept=len(FOUR)) + block(4, b"names") + block(0x0BAD, b"custom" * 9)
+    file += block(2, old) + block(5, bytes(8)) + block(3, struct.pack("<I", 999) + FOUR)
+    assert [(packet.frames, packet.at) for packet in read(file)] == [((1,), START), ((2,), START)]
+
+
+def tool(name: str, *arguments: str | Path) -> bytes:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian: tshark brings editcap and mergecap)")
+    return subprocess.run([path, *map(str, arguments)], check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("form", ["pcap", "nsecpcap", "pcapng"])
+def test_what_editcap_rewrites_is_read_like_the_original(form: str, tmp_path: Path) -> None:
+    original = (LAB / "exposed-server.pcap").read_bytes()
+    tool("editcap", "-F", form, LAB / "exposed-server.pcap", tmp_path / "c")
+    assert read((tmp_path / "c").read_bytes()) == read(original)
+
+
+def test_two_captures_of_different_links_that_mergecap_joined_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(pcap([(0, FOUR), (2, FOUR)]))
+    (tmp_path / "b").write_bytes(pcap([(1, bytes(12) + b"\x86\xdd" + SIX)], 1))
+    tool("mergecap", "-F", "pcapng", "-w", tmp_path / "c", tmp_path / "a", tmp_path / "b")
+    packets = read((tmp_path / "c").read_bytes())
+    assert [packet.source for packet in packets] == [OURS, OURS6, OURS]
+    assert [packet.at for packet in packets] == [START, START + 1, START + 2]
+
+
+def test_packets_that_editcap_shortened_are_marked_as_cut(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(of(FOUR, ip4(udp(b"OPTIONS sip:100@198.51.100.10"))))
+    tool("editcap", "-s", "40", tmp_path / "a", tmp_path / "b")
+    assert [(packet.cut, packet.body) for packet in read((tmp_path / "b").read_bytes())] == [
+        (False, udp(b"OPTIONS")),
+        (True, udp(b"OPTIONS sip:100@198.51.100.10")[:20]),
+    ]
+
+
+def test_a_packet_of_no_stated_length_is_cut_where_the_capture_says_so() -> None:
+    raw = FOUR[:2] + b"\0\0" + FOUR[4:]  # as the kernel leaves it to the network card
+    assert [packet.cut for packet in read(pcap([(0, raw)]))] == [False]
+    assert [packet.cut for packet in read(pcap([(0, raw)], wire=len(raw) + 9))] == [True]
+    assert [packet.cut for packet in read(section() + interface(RAW) + captured(0, 0, raw, wire=len(raw) + 9))] == [
+        True
+    ]
+    assert [packet.cut for packet in read(pcap([(0, FOUR)], wire=len(raw) + 9))] == [False]  # only padding is missing
+
+
+NG = section() + interface(RAW) + b"".join(captured(0, START * 10**6 + number, FOUR) for number in range(3))
+
+
+@pytest.mark.parametrize("content", [of(FOUR, FOUR, FOUR), NG], ids=["pcap", "pcapng"])
+def test_a_file_that_ends_in_the_middle_gives_its_whole_packets_and_says_so(content: bytes) -> None:
+    ends = []
+    for size in range(len(content) + 1):
+        packets = read_packets(io.BytesIO(content[:size]), "c.pcap")
+        if size < (24 if content != NG else 28):
+            with pytest.raises(ValueError, match="no capture"):
+                list(packets)
+        elif number := [len(list(packets))]:
+            ends += [] if packets.truncated else number
+    assert ends[-4:] == [0, 1, 2, 3]  # at the ends of packets, and there only
+    assert len(ends) == 4 + (content == NG)  # a section alone ends well, too
+
+
+# --- fragments -----------------------------------------------------------------------------------
+
+
+def fragments4(body: bytes, sizes: list[int], protocol: int = UDP, identification: int = 7) -> list[bytes]:
+    """The packet in fragments of these many times eight bytes; the rest is the last one."""
+    raws, at = [], 0
+    for size in sizes:
+        if at + size * 8 >= len(body):
+            break
+        piece = body[at : at + size * 8]
+        raws.append(ip4(piece, protocol, fragment=0x2000 | at // 8, identification=identification))
+        at += size * 8
+    return [*raws, ip4(body[at:], protocol, fragment=at // 8, identification=identification)]
+
+
+def fragment6(piece: bytes, offset: int, more: bool, following: int = UDP, identification: int = 7) -> bytes:
+    return ip6(struct.pack("!BBHI", following, 0, offset | more, identification) + piece, 44)
+
+
+def fragments6(body: bytes, sizes: list[int], following: int = UDP, identification: int = 7) -> list[bytes]:
+    raws, at = [], 0
+    for size in sizes:
+        if at + size * 8 >= len(body):
+            break
+        raws.append(fragment6(body[at : at + size * 8], at, True, following, identification))
+        at += size * 8
+    return [*raws, fragment6(body[at:], at, False, following, identification)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.binary(min_size=9, max_size=200),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=8),
+    six=st.booleans(),
+    twice=st.booleans(),
+    order=st.randoms(use_true_random=False),
+)
+def test_fragments_in_any_order_make_the_packet_and_name_their_frames(
+    data: bytes, sizes: list[int], six: bool, twice: bool, order: random.Random
+) -> None:
+    raws = (fragments6 if six else fragments4)(udp(data), sizes)
+    order.shuffle(raws)
+    if twice:
+        raws.insert(1, raws[0])  # a copy of a fragment changes nothing
+    packet = read(of(*raws))[0]
+    frames = set(range(1, len(raws) + 1)) - ({2} if twice and len(raws) > 2 else set())
+    if len(raws) > 2 or not twice:
+        assert (packet.body, packet.protocol, packet.cut) == (udp(data), UDP, False)
+        assert packet.frames == tuple(sorted(frames))
+        assert packet.at == pytest.approx(START + (len(raws) - 1) / 1000)
+
+
+def test_fragments_of_two_packets_do_not_mix() -> None:
+    one, two = (fragments4(udp(letter * 40), [3], identification=number) for number, letter in ((1, b"a"), (2, b"b")))
+    packets = read(of(one[0], two[0], two[1], one[1]))
+    assert [packet.body for packet in packets] == [udp(b"b" * 40), udp(b"a" * 40)]
+    assert [packet.frames for packet in packets] == [(2, 3), (1, 4)]
+
+
+def test_where_ipv4_fragments_overlap_the_first_to_come_counts() -> None:
+    body = udp(b"a" * 24)
+    raws = [
+        ip4(body[:16], fragment=0x2000),
+        ip4(b"X" * 16, fragment=0x2001),  # 8 bytes over the first
+        ip4(b"last 8 b", fragment=3),
+    ]
+    (packet,) = read(of(*raws))
+    assert packet.body == body[:16] + b"X" * 8 + b"last 8 b"
+
+
+def test_an_ipv6_packet_whose_fragments_overlap_is_dropped_for_good() -> None:
+    body = udp(b"a" * 24)
+    raws = [fragment6(body[:16], 0, True), fragment6(b"X" * 16, 8, True), fragment6(body[16:], 16, False)]
+    assert read(of(*raws)) == []
+    assert read(of(*raws[::-1])) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(0, 0)],  # hop-by-hop
+        [(0, 1), (60, 0), (43, 2)],  # and destination options, and routing
+        [(51, 4)],  # AH: its length counts in four bytes
+        [(44, None)],  # a fragment that is the whole packet (RFC 6946)
+        [(0, 0), (44, None), (60, 3)],
+    ],
+)
+def test_the_extension_headers_of_ipv6_are_passed(headers: list[tuple[int, int | None]]) -> None:
+    body = udp(b"OPTIONS")
+    following = UDP
+    for kind, units in reversed(headers):
+        size = 8 if units is None else (units + 2) * 4 if kind == 51 else (units + 1) * 8
+        body = (bytes([following, units or 0]) + bytes(size - 2)) + body
+        following = kind
+    (packet,) = read(of(ip6(body, following)))
+    assert (packet.protocol, packet.body) == (UDP, udp(b"OPTIONS"))
+
+
+def test_an_ipv6_fragment_that_is_the_whole_packet_has_nothing_to_do_with_others_of_its_number() -> None:
+    first, last = fragments6(udp(b"a" * 40), [3])
+    packets = read(of(first, fragment6(udp(b"alone"), 0, False), last))  # RFC 6946
+    assert [packet.body for packet in packets] == [udp(b"alone"), udp(b"a" * 40)]
+
+
+def test_options_before_and_behind_the_header_of_ipv6_fragments_are_passed() -> None:
+    body = bytes([UDP, 0]) + bytes(6) + udp(b"a" * 40)
+    first, second = fragments6(body, [3], following=60)
+    before = [raw[:40] + bytes([44, 0]) + bytes(6) + raw[40:] for raw in (first, second)]
+    before = [raw[:4] + struct.pack("!HB", len(raw) - 40, 0) + raw[7:] for raw in before]
+    (packet,) = read(of(before[1], before[0]))
+    assert (packet.protocol, packet.body, packet.frames) == (UDP, udp(b"a" * 40), (1, 2))
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_of_a_packet_that_misses_a_fragment_there_is_the_beginning_and_it_is_marked(six: bool) -> None:
+    first, _, third = (fragments6 if six else fragments4)(udp(b"SIP/2.0 200 OK\r\n" * 4), [3, 3])
+    (packet,) = read(of(third, first))
+    assert (packet.body, packet.cut, packet.frames) == (udp(b"SIP/2.0 200 OK\r\n" * 4)[:24], True, (1, 2))
+    assert read(of(third)) == []  # no beginning, no packet
+
+
+def test_a_fragment_that_comes_a_minute_later_is_of_another_packet() -> None:
+    old, new = fragments4(udp(b"o" * 40), [3]), fragments4(udp(b"n" * 40), [3])
+    packets = read(pcap([(0, old[0]), (60, new[0]), (60.1, new[1])]))
+    assert [(packet.body, packet.cut) for packet in packets] == [
+        (udp(b"o" * 40)[:24], True),
+        (udp(b"n" * 40), False),
+    ]
+
+
+def test_packets_that_never_become_whole_do_not_pile_up() -> None:
+    raws = [fragments4(udp(b"x" * 1400), [100], identification=number)[0] for number in range(3000)]
+    packets = read(pcap([*((0.0, raw) for raw in raws), (0.0, FOUR)]))
+    place = [packet.body for packet in packets].index(udp(b"OPTIONS"))
+    assert place >= 3000 - 1024
+    assert len(packets) == 3001
+
+
+@pytest.mark.parametrize(
+    "fragment", [ip4(b"x" * 64, fragment=0x1FFF), ip4(b"x" * 7, fragment=0x2003), ip4(b"", fragment=0x2001)]
+)
+def test_a_fragment_beyond_all_bounds_does_not_harm_the_packet(fragment: bytes) -> None:
+    first, last = fragments4(udp(b"a" * 40), [3])
+    (packet,) = read(of(first, fragment, last))
+    assert packet.body == udp(b"a" * 40)
+
+
+# --- ICMP errors ---------------------------------------------------------------------------------
+
+
+def error4(quote: bytes) -> bytes:
+    return ip4(struct.pack("!BBHI", 3, 3, 0, 0) + quote, ICMP)
+
+
+def error6(quote: bytes) -> bytes:
+    return ip6(struct.pack("!BBHI", 1, 4, 0, 0) + quote, 58)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        error4(FOUR[:28]),  # as little as RFC 792 asks for
+        error4(fragments4(udp(b"x" * 40), [3])[0]),
+        error6(SIX),
+        error6(SIX[:48]),
+        error6(ip6(bytes([UDP, 0]) + bytes(6) + udp(b"x"), 0)),
+        error6(fragments6(udp(b"x" * 40), [3])[0]),
+    ],
+)
+def test_an_icmp_error_quotes_enough_to_tell_the_ports(raw: bytes) -> None:
+    (packet,) = read(of(raw))
+    assert packet.quoted is not None
+    assert (packet.quoted.protocol, packet.quoted.body[:4]) == (UDP, udp(b"")[:4])
+
+
+def test_an_icmp_error_that_came_in_fragments_quotes_its_packet() -> None:
+    (packet,) = read(of(*fragments4(struct.pack("!BBHI", 3, 3, 0, 0) + FOUR, [2, 1], ICMP)))
+    assert packet.quoted is not None
+    assert packet.quoted.body == udp(b"OPTIONS")
+
+
+@pytest.mark.parametrize("quote", [b"", b"\x45", FOUR[:19], SIX[:39], b"\x60" * 41, fragments4(udp(b"x" * 40), [3])[1]])
+def test_a_quote_that_is_too_short_tells_no_ports(quote: bytes) -> None:
+    (packet,) = read(of(error4(quote)))
+    assert packet.quoted is None or packet.quoted.protocol not in (6, UDP)
+
+
+# --- what `-i any` shows twice -------------------------------------------------------------------
+
+
+def cooked(link: int, direction: int, raw: bytes) -> bytes:
+    if link == 113:
+        return struct.pack("!HHH8sH", direction, 772, 6, b"", 0x0800) + raw
+    return struct.pack("!HHIHBB8s", 0x0800, 0, 1, 772, direction, 6, b"") + raw
+
+
+@pytest.mark.parametrize("link", [113, 276])
+def test_a_packet_seen_going_out_and_coming_in_counts_once(link: int) -> None:
+    def counted(*sights: tuple[float, int, bytes]) -> int:
+        return len(read(pcap([(at, cooked(link, direction, raw)) for at, direction, raw in sights], link)))
+
+    other = ip4(udp(b"OPTIONS"), identification=8)
+    assert counted((0, 4, FOUR), (0.0001, 0, FOUR)) == 1
+    assert counted((0, 4, FOUR), (0.0001, 4, other), (0.0002, 0, FOUR), (0.0003, 0, other)) == 2
+    assert counted((0, 4, FOUR), (0.0001, 0, FOUR), (0.0002, 0, FOUR)) == 2  # one more came
+    assert counted((0, 0, FOUR), (0.0001, 0, FOUR)) == 2  # twice in the same direction
+    assert counted((0, 4, FOUR), (0.5, 0, FOUR)) == 2  # too late to be the same
+    assert counted((5.0, 4, other), (5.0009, 4, FOUR), (4.9995, 0, FOUR)) == 3  # the times are out of order
+    assert counted((0, 4, FOUR), (0.0001, 0, other)) == 2  # another packet of the same words
+
+
+def test_what_tcpdump_records_on_any_interface_is_read_once(tmp_path: Path) -> None:
+    path = shutil.which("tcpdump")
+    if path is None:
+        pytest.skip("tcpdump is not installed")
+    file = tmp_path / "any.pcap"
+    command = [path, "-i", "any", "-n", "-U", "-Z", "root", "-w", str(file), "udp port 5999"]
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+        subprocess.Popen(command, stderr=subprocess.PIPE) as dump,
+    ):
+        try:
+            assert dump.stderr is not None
+            if not any(b"listening" in line for line in iter(dump.stderr.readline, b"")):
+                pytest.skip("tcpdump may not capture here")
+            there.bind(("127.0.0.1", 5999))
+            for word in (b"one", b"two"):
+                here.sendto(word, ("127.0.0.1", 5999))
+            until = time.monotonic() + 10
+            while not file.exists() or b"two" not in file.read_bytes():
+                assert time.monotonic() < until, "tcpdump has written nothing"
+                select.select([dump.stderr], [], [], 0.01)
+        finally:
+            dump.terminate()  # it writes what it still has, and ends
+    content = file.read_bytes()
+    assert struct.unpack_from("<I", content, 20)[0] in (113, 276)
+    assert [packet.body[8:] for packet in read(content)] == [b"one", b"two"]
+    (flow,) = read_flows(read_packets(io.BytesIO(content), "any"), {ip_address("127.0.0.1")})
+    assert flow.requests == 2
+
+
+# --- limits and damage ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [of(FOUR, FOUR, FOUR), NG], ids=["pcap", "pcapng"])
+def test_a_file_beyond_the_limits_is_refused_with_a_sentence(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, limit, words in (("LIMIT", 150, "larger than 150 bytes"), ("MOST", 2, "more than 2 packets")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"exposure_scan.transport.recording.{name}", limit)
+            with pytest.raises(ValueError, match=rf"c\.pcap .*{words}"):
+                read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (of()[:24] + struct.pack("<IIII", 0, 0, 0xFFFFFFFF, 60), "packet 1 claims 4294967295 bytes"),
+        (of()[:24] + struct.pack("<IIII", 0, 0, 262_145, 262_145), "packet 1 claims 262145 bytes"),
+        (of()[:4] + b"\x09\0" + of()[6:24], "pcap version 9"),
+        (NG[:28] + struct.pack("<II", 1, 0xFFFFFFFC), "block 2 claims 4294967292 bytes"),
+        (NG[:28] + struct.pack("<II", 1, 8), "block 2 claims 8 bytes"),
+        (section() + captured(0, 0, FOUR), "packet 1 is of an interface that was not described"),
+        (section() + interface(RAW, (9, b"\0")) + captured(0, 2**63, FOUR), "packet 1 has a time of no calendar"),
+        (section() + interface(RAW, (14, b"\xff" * 8)) + captured(0, 0, FOUR), "packet 1 has a time of no calendar"),
+        (section() + interface(RAW) + block(6, bytes(12) + b"\xff\xff\0\0" * 2), "packet 1 is longer than its block"),
+        (section() + interface(RAW) + block(6, b"x"), "packet 1 has no header"),
+        (section()[:-4] + bytes(4), "block 1 ends with another length"),
+        (section() + block(1, b"x"), "block 2 describes no interface"),
+        (NG[:8] + bytes(20), "a section without a byte order"),
+    ],
+)
+def test_a_damaged_file_is_refused_and_the_place_is_named(content: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read(content)
+
+
+def survives(content: bytes) -> None:
+    """Packets and flows come out, or a ValueError; nothing else."""
+    packets: list[Packet] = []
+    with suppress(ValueError):
+        packets += read_packets(io.BytesIO(content), "c.pcap")
+    for packet in packets:
+        assert packet.quoted is None or packet.frames
+    hosts = {address for packet in packets[:50] for address in (packet.source, packet.destination)}
+    for flow in read_flows(packets, hosts):
+        assert flow.frames
+        assert [event.ms for event in flow.events] == sorted(event.ms for event in flow.events)
+        assert flow.whole in (True, False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    head=st.sampled_from([of()[:24], b"\n\r\r\n", section(), section() + interface(RAW), section(">"), b""]),
+    link=st.sampled_from([0, 1, 9, 101, 108, 113, 228, 229, 276]),
+    rest=st.binary(max_size=300),
+)
+def test_any_bytes_give_packets_or_a_refusal(head: bytes, link: int, rest: bytes) -> None:
+    survives(head + rest)
+    survives(pcap([(0, rest)], link))
+    survives(of(ip4(rest, fragment=0x2000), ip4(rest, 6), ip4(rest, 1), ip6(rest, 0), ip6(rest, 44), ip6(rest, 58)))
+
+
+def in_pcapng(content: bytes) -> bytes:
+    from scapy.utils import RawPcapReader
+
+    return (
+        section()
+        + interface(RAW)
+        + b"".join(captured(0, meta.sec * 10**6 + meta.usec, data) for data, meta in RawPcapReader(io.BytesIO(content)))
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    site=st.sampled_from(sorted(LAB.glob("*.pcap"))),
+    ng=st.booleans(),
+    changes=st.lists(st.tuples(st.integers(0, 2**20), st.binary(min_size=1, max_size=6)), max_size=12),
+    end=st.integers(0, 2**20),
+)
+def test_real_captures_with_damage_give_packets_or_a_refusal(
+    site: Path, ng: bool, changes: list[tuple[int, bytes]], end: int
+) -> None:
+    content = bytearray(site.read_bytes()[:6000])
+    if ng:
+        content = bytearray(in_pcapng(bytes(content)))
+    for at, data in changes:
+        at %= len(content)
+        content[at : at + len(data)] = data
+    survives(bytes(content[: max(30, end % (2 * len(content)))]))
