@@ -38,7 +38,7 @@ def peer(address: str) -> list[str] | None:
     if program is None:
         return None
     target = Target(ip_address(address), (), Authorization(by="practice site"))
-    asked = questions(target, Site(name="bench", targets=(address,)))
+    asked = questions(target.address, Site(name="bench", targets=(address,)))
     tcp, udp = (
         ",".join(str(question.port) for question in asked if question.transport == kind) for kind in ("tcp", "udp")
     )

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from .model import Question, Site, Target
+from .model import Address, Question, Site
 
 _VOICEMAIL = "voicemail, where the operator says it was moved"
 _EXPECTED = "a service that the operator expects here"
@@ -41,8 +41,8 @@ def default_ports() -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(question) for question, _ in _rows() if question.transport != "icmp"))
 
 
-def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "default") -> tuple[Question, ...]:
-    """What to ask this target, the most telling first, no port twice.
+def questions(address: Address, site: Site, ports: str | tuple[str, ...] = "default") -> tuple[Question, ...]:
+    """What to ask this address, the most telling first, no port twice.
 
     `ports` is ``default``, ``wide`` (the same, before a sweep of `swept_ports`), or keys such as ``tcp/25``
     for exactly those. Ping and the canary are always among the questions; declared ports are in default
@@ -54,7 +54,7 @@ def questions(target: Target, site: Site, ports: str | tuple[str, ...] = "defaul
     if isinstance(ports, str) and ports not in ("default", "wide"):
         raise ValueError(f"default, wide or a tuple of keys is expected, not {ports!r}")
     found: dict[str, Question] = {}
-    for question in _all(target, site, ports):
+    for question in _all(address, site, ports):
         found.setdefault(str(question), question)
     return tuple(found.values())
 
@@ -72,8 +72,8 @@ def moved(port: int) -> Question:
     return Question("tcp", port, "moved", _MOVED)
 
 
-def _all(target: Target, site: Site, ports: str | tuple[str, ...]) -> Iterator[Question]:
-    echo = "echo" if target.address.version == 4 else "echo6"
+def _all(address: Address, site: Site, ports: str | tuple[str, ...]) -> Iterator[Question]:
+    echo = "echo" if address.version == 4 else "echo6"
     known = {str(question): question for question, _ in _rows() if question.transport != "icmp"}
     yield next(question for question, _ in _rows() if question.probe == echo)
     if not isinstance(ports, str):

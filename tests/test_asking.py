@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -14,7 +16,7 @@ from exposure_scan.conversation import Caller, Conversation, Exchange, Observati
 from exposure_scan.model import Authorization, Echo, PortState, Purpose, Question, Target, Vantage
 from exposure_scan.sweep import asking
 from exposure_scan.sweep.asking import Asking, Told
-from exposure_scan.transport import Gate
+from exposure_scan.transport import Engine, Gate
 
 HOST = "198.51.100.10"
 TARGET = Target(ip_address(HOST), (), Authorization(by="practice site"))
@@ -52,11 +54,18 @@ def scan(
     async def main() -> list[Told]:
         gate = Gate(clock=lambda: AT)
         gate.lag.worst = lag
+        nobody = cast("Engine", SimpleNamespace(ask=leave_all))
         caller = Caller("exposure-scan/0", "synthetic")
         where = vantage or Vantage(name="synthetic", checked=True)
-        return await Asking(gate, TARGET, where, caller, lambda _: None).run(questions)
+        return await Asking(gate, nobody, TARGET, where, caller, lambda _: None).run(questions)
 
     return asyncio.run(main())
+
+
+async def leave_all(_: Target, items: Sequence[object], told: Callable[[int, None], None]) -> None:
+    """An engine that leaves every question to the ordinary sockets."""
+    for number in range(len(items)):
+        told(number, None)
 
 
 def times(told: list[Told], question: Question, purpose: Purpose) -> int:

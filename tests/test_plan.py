@@ -37,46 +37,46 @@ def probes(asked: tuple[Question, ...]) -> dict[str, str]:
 
 
 def test_the_default_plan_is_the_designs_each_once() -> None:
-    asked = keys(plan.questions(V4, PLAIN))
+    asked = keys(plan.questions(V4.address, PLAIN))
     assert set(asked) == DESIGN
     assert len(asked) == len(DESIGN)
 
 
 def test_what_the_bulletin_forbids_is_asked_first() -> None:
     bulletin = ["icmp", "udp/5060", "tcp/5060", "tcp/8080", "tcp/25", "tcp/143"]
-    assert keys(plan.questions(V4, PLAIN))[: len(bulletin)] == bulletin
+    assert keys(plan.questions(V4.address, PLAIN))[: len(bulletin)] == bulletin
 
 
 @pytest.mark.parametrize(("target", "echo"), [(V4, "echo"), (V6, "echo6")])
 @pytest.mark.parametrize("ports", ["default", "wide", (), ("tcp/25",)])
 def test_ping_is_asked_once_in_the_words_of_the_family(target: Target, echo: str, ports: str | tuple[str, ...]) -> None:
-    asked = plan.questions(target, PLAIN, ports)
+    asked = plan.questions(target.address, PLAIN, ports)
     assert [(q.transport, q.port, q.probe) for q in asked if q.transport == "icmp"] == [("icmp", 0, echo)]
     assert asked[0].transport == "icmp"
 
 
 def test_both_families_are_asked_the_same() -> None:
-    assert plan.questions(V4, DECLARED)[1:] == plan.questions(V6, DECLARED)[1:]
+    assert plan.questions(V4.address, DECLARED)[1:] == plan.questions(V6.address, DECLARED)[1:]
 
 
 @pytest.mark.parametrize(
     "ports", ["default", "wide", (), ("tcp/25",), (CANARY,)], ids=["default", "wide", "nothing", "one", "itself"]
 )
 def test_the_canary_is_always_asked_once_and_in_silence(ports: str | tuple[str, ...]) -> None:
-    asked = [question for question in plan.questions(V4, PLAIN, ports) if str(question) == CANARY]
+    asked = [question for question in plan.questions(V4.address, PLAIN, ports) if str(question) == CANARY]
     assert asked == [plan.CANARY]
     assert plan.CANARY.probe == "silent"
 
 
 def test_nothing_that_the_operator_names_takes_the_canarys_place() -> None:
     site = PLAIN.model_copy(update={"expect": (CANARY,), "voicemail": {"smtp": 4}})
-    assert plan.CANARY in plan.questions(V4, site)
-    assert keys(plan.questions(V4, site)).count(CANARY) == 1
+    assert plan.CANARY in plan.questions(V4.address, site)
+    assert keys(plan.questions(V4.address, site)).count(CANARY) == 1
 
 
 def test_declared_ports_are_added_once_and_known_ones_keep_their_words() -> None:
-    asked = plan.questions(V4, DECLARED)
-    assert keys(asked)[: len(DESIGN)] == keys(plan.questions(V4, PLAIN))
+    asked = plan.questions(V4.address, DECLARED)
+    assert keys(asked)[: len(DESIGN)] == keys(plan.questions(V4.address, PLAIN))
     assert {str(q): (q.probe, q.why) for q in asked[len(DESIGN) :]} == {
         "tcp/2525": ("greeting", "voicemail, where the operator says it was moved"),
         "tcp/1143": ("greeting", "voicemail, where the operator says it was moved"),
@@ -89,8 +89,8 @@ def test_declared_ports_are_added_once_and_known_ones_keep_their_words() -> None
 
 
 def test_wide_is_the_default_plan_and_a_knock_at_every_other_tcp_port_once() -> None:
-    asked = plan.questions(V4, DECLARED, "wide")
-    assert keys(asked) == keys(plan.questions(V4, DECLARED))
+    asked = plan.questions(V4.address, DECLARED, "wide")
+    assert keys(asked) == keys(plan.questions(V4.address, DECLARED))
     swept = plan.swept_ports(asked)
     assert len(swept) == len(set(swept))
     planned = {question.port for question in asked if question.transport == "tcp"}
@@ -100,7 +100,7 @@ def test_wide_is_the_default_plan_and_a_knock_at_every_other_tcp_port_once() -> 
 
 
 def test_a_list_of_keys_is_exactly_those_with_ping_and_canary() -> None:
-    asked = plan.questions(V4, DECLARED, ("tcp/2525", "udp/5060", "tcp/25", "udp/9999", "tcp/25"))
+    asked = plan.questions(V4.address, DECLARED, ("tcp/2525", "udp/5060", "tcp/25", "udp/9999", "tcp/25"))
     assert keys(asked) == ["icmp", "tcp/2525", "udp/5060", "tcp/25", "udp/9999", CANARY]
     assert probes(asked) == {
         "icmp": "echo",
@@ -115,19 +115,19 @@ def test_a_list_of_keys_is_exactly_those_with_ping_and_canary() -> None:
 @pytest.mark.parametrize("key", ["", "25", "icmp", "icmp/0", "sctp/25", "tcp/", "tcp/0", "tcp/65536", "tcp/x"])
 def test_a_key_that_is_no_port_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="tcp/25 or udp/5060 is expected"):
-        plan.questions(V4, PLAIN, ("tcp/25", key))
+        plan.questions(V4.address, PLAIN, ("tcp/25", key))
 
 
 @pytest.mark.parametrize("word", ["", "Wide", "all", "tcp/25"])
 def test_another_word_than_default_and_wide_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="default, wide or a tuple of keys is expected"):
-        plan.questions(V4, PLAIN, word)
+        plan.questions(V4.address, PLAIN, word)
 
 
 @pytest.mark.parametrize("ports", ["default", ("tcp/9001", "udp/9002")])
 @pytest.mark.parametrize("target", [V4, V6], ids=str)
 def test_every_question_can_be_held_and_says_why(target: Target, ports: str | tuple[str, ...]) -> None:
-    for question in plan.questions(target, DECLARED, ports):
+    for question in plan.questions(target.address, DECLARED, ports):
         assert question.probe in PROBES, question
         assert isinstance(next(conversation(question.probe, TOKEN, CALLER)), Connect), question
         assert (question.probe in DATAGRAMS) == (question.transport != "tcp"), question

@@ -13,11 +13,12 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from exposure_scan import plan, protocols
-from exposure_scan.conversation import Caller, Exchange, Observation
+from exposure_scan.conversation import Caller, Conversation, Exchange, Observation, replay
 from exposure_scan.model import Echo, PortState, Problem, Purpose, Question, Target, Vantage
-from exposure_scan.transport import Gate, converse
+from exposure_scan.transport import Engine, Gate, converse
 
 from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of, miss_of, one_helped
 from .knocks import MOST_ASKED_ON, Knocks, knocks
@@ -31,6 +32,7 @@ _HELPER_ROUNDS = 2  # more for the other port where one of a VoIP helper's two s
 _SPOILED = 0.5  # seconds of our own lag after which a silence is not believed
 _QUIET = 0.9  # seconds without any answer after which the way is looked at
 _HOPS = 24
+_SWIFT = frozenset({"ask", "again", "path"})  # purposes of questions that the engine may ask: each port once
 _ASKED_AT_ONCE = 64  # of the ports that a sweep found open
 
 
@@ -48,12 +50,14 @@ class Asking:
     """One target's questions. `told` grows as they are answered."""
 
     gate: Gate
+    swift: Engine
     target: Target
     vantage: Vantage
     caller: Caller
     answered: Callable[[int], None]  # told of so many more questions of the plan, or knocks, that are done
     believed: bool = False  # a person says that the site is there, so that silence may count
     told: list[Told] = field(default_factory=list)
+    _by_question: dict[str, list[Exchange]] = field(default_factory=dict)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, questions: Sequence[Question], swept: Sequence[int] = ()) -> list[Told]:
@@ -82,17 +86,66 @@ class Asking:
     # --- one question ----------------------------------------------------------------------------
 
     async def _all(self, questions: Iterable[Question], purpose: Purpose, *, tell: bool = False) -> None:
-        await asyncio.gather(*(self._ask(question, purpose, tell=tell) for question in questions))
+        """Ask all at once: over the engine first, and by a socket of its own what it leaves."""
+        swift = [question for question in questions if purpose in _SWIFT and self._is_swift(question)]
+        tokens = [secrets.token_hex(8) for _ in swift]
+        pairs = zip(swift, tokens, strict=True)
+        items = [(question, partial(self._conversation, question, token)) for question, token in pairs]
+        tasks: list[asyncio.Task[object]] = [
+            asyncio.create_task(self._ask(question, purpose, tell=tell))
+            for question in questions
+            if purpose not in _SWIFT or not self._is_swift(question)
+        ]
+
+        def told(number: int, exchange: Exchange | None) -> None:
+            question = swift[number]
+            if exchange is None:
+                tasks.append(asyncio.create_task(self._ask(question, purpose, tell=tell)))
+            elif question.transport == "tcp" and exchange.state is PortState.OPEN:
+                tasks.append(asyncio.create_task(self._ask_on(exchange, purpose, tell=tell)))
+            else:
+                self._keep(Told(purpose, tokens[number], exchange), tell=tell)
+
+        try:
+            await self.swift.ask(self.target, items, told)
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_swift(self, question: Question) -> bool:
+        return question.transport != "icmp" and self._blind_spot(str(question)) is None
+
+    async def _ask_on(self, opened: Exchange, purpose: Purpose, *, tell: bool) -> None:
+        """Ask a port that has just accepted a connection what it is."""
+        question, token = opened.question, secrets.token_hex(8)
+        exchange = await self._converse(question, token)
+        if exchange.state is PortState.OPEN:
+            exchange = _joined(opened, exchange)
+        else:  # it accepted one connection, and not the next: both count
+            first = replay(self._conversation(question, token), opened.events, datagrams=False)
+            self._keep(Told(purpose, token, replace(opened, observation=first)))
+            await self._ask(question, "again")
+        self._keep(Told(purpose, token, exchange), tell=tell)
 
     async def _ask(self, question: Question, purpose: Purpose, *, tell: bool = False) -> Exchange:
         token = secrets.token_hex(8)
         exchange = self._not_from_here(question) or await self._converse(question, token)
-        self.told.append(Told(purpose, token, exchange))
-        if exchange.by == str(self.target):
+        self._keep(Told(purpose, token, exchange), tell=tell)
+        return exchange
+
+    def _keep(self, told: Told, *, tell: bool = False) -> None:
+        self.told.append(told)
+        if told.purpose != "loss":
+            self._by_question.setdefault(str(told.exchange.question), []).append(told.exchange)
+        if told.exchange.by == str(self.target):
             self._heard.set()
         if tell:
             self.answered(1)
-        return exchange
+
+    def _conversation(self, question: Question, token: str) -> Conversation:
+        return protocols.conversation(question.probe, token, self.caller)
 
     def _not_from_here(self, question: Question) -> Exchange | None:
         """A port that this network cannot ask: whatever came, it would be no word of the host."""
@@ -108,8 +161,7 @@ class Asking:
     async def _converse(self, question: Question, token: str) -> Exchange:
         """Ask. A fault of ours makes that port unmeasured and nothing else."""
         try:
-            conversation = protocols.conversation(question.probe, token, self.caller)
-            return await converse(self.gate, self.target, question, conversation)
+            return await converse(self.gate, self.target, question, self._conversation(question, token))
         except Problem:
             raise
         except Exception as error:  # the one spot where a fault of ours becomes a port's state
@@ -148,11 +200,8 @@ class Asking:
             await self._all((replace(q, probe="sip-udp-patient") for q in silent), "again")
 
     def _of(self, question: Question) -> list[Exchange]:
-        return [
-            told.exchange
-            for told in self.told
-            if str(told.exchange.question) == str(question) and told.purpose not in ("loss", "sweep")
-        ]
+        """What came of the question so far; what was asked to measure loss tells nothing of it."""
+        return self._by_question.get(str(question), [])
 
     def _silent(self, question: Question) -> bool:
         return all(map(is_silent, self._of(question)))
@@ -260,6 +309,19 @@ class Asking:
             if answers:
                 return min(answers, key=_when).question
         return None
+
+
+def _joined(opened: Exchange, exchange: Exchange) -> Exchange:
+    """The conversation at an open port, with the attempt before it that found it open."""
+    later = (exchange.at - opened.at).total_seconds() * 1000
+    asking = [event for event in opened.events if event.what == "asking"]
+    return replace(
+        exchange,
+        at=opened.at,
+        tries=exchange.tries + max(0, opened.tries - 1),  # what was answered was no miss
+        events=(*asking, *(replace(event, ms=event.ms + later) for event in exchange.events)),
+        enciphered=tuple(replace(event, ms=event.ms + later) for event in exchange.enciphered),
+    )
 
 
 def _when(exchange: Exchange) -> datetime:

@@ -18,7 +18,6 @@ from typing import TypeAlias, Unpack
 from exposure_scan import __version__, classify, nmap, plan, scope
 from exposure_scan.conversation import Exchange, Observation, Secured, escape, unescape
 from exposure_scan.model import (
-    Authorization,
     Echo,
     Evidence,
     Origin,
@@ -29,7 +28,6 @@ from exposure_scan.model import (
     Scan,
     Scanner,
     Site,
-    Target,
     Vantage,
 )
 from exposure_scan.protocols.tls import certificate_facts, said
@@ -167,8 +165,7 @@ Row: TypeAlias = tuple[Exchange, str, int | None]
 
 def _rows(address: str, site: Site, found: nmap.NmapHost | None, at: datetime, notes: list[str]) -> Iterator[Row]:
     """Every question of the default plan, then what the file tells beside it."""
-    authorization = Authorization(by="nobody: nothing is sent")
-    questions = plan.questions(Target(ip_address(address), (), authorization), site)
+    questions = plan.questions(ip_address(address), site)
     for question in questions:
         if question.transport == "icmp":
             text = "" if found is None else nmap.host_record(found.status, found.reason)

@@ -27,7 +27,6 @@ from exposure_scan.model import (
     Scan,
     Scanner,
     Site,
-    Target,
     Vantage,
 )
 from exposure_scan.model.ranges import ranges_text
@@ -122,9 +121,8 @@ def replayed(
     asked: dict[Address, list[Asked]] = {}
     for host in hosts:
         found = _Found(host, asked_of.get(str(host), []), tape, started)
-        target = Target(host, (), order.authorization)
         first = 1 + sum(map(len, asked.values()))
-        asked[host] = list(found.asked(plan.questions(target, order.site), first, _MOST_IN_ALL // len(hosts)))
+        asked[host] = list(found.asked(plan.questions(host, order.site), first, _MOST_IN_ALL // len(hosts)))
     known = known or classify.built_in()
     judged = tuple(host_of(str(host), (), asked[host], order.site, known) for host in hosts)
     site: Site = order.site

@@ -13,7 +13,7 @@ from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
 from exposure_scan.model import Evidence, Pack, Scan, Scanner, Target
 from exposure_scan.model.ranges import ranges_text
-from exposure_scan.transport import HEADER, Capture, Frames, Gate, raw_packets, rebuild, record
+from exposure_scan.transport import HEADER, Capture, Frames, Gate, engine, raw_packets, rebuild, record
 
 from . import derive, rules, second
 from .asking import Asking, Told
@@ -92,7 +92,7 @@ async def _scan(
 ) -> Result:
     started = gate.now()
     caller = _caller(__version__, order.partner)
-    questions = {target: plan.questions(target, order.site, ports) for target in targets}
+    questions = {target: plan.questions(target.address, order.site, ports) for target in targets}
     swept = {target: plan.swept_ports(questions[target], ports) for target in targets}
     done, of = 0, sum(len(questions[target]) + len(swept[target]) for target in targets)
     notice(Progress(order.site.name, done, of))
@@ -102,10 +102,10 @@ async def _scan(
         done += number
         notice(Progress(order.site.name, done, of))
 
-    async with record(gate, targets) as capture:
+    async with record(gate, targets) as capture, engine(gate) as swift:
         told = await asyncio.gather(
             *(
-                Asking(gate, target, order.vantage, caller, more, order.site.present is not None).run(
+                Asking(gate, swift, target, order.vantage, caller, more, order.site.present is not None).run(
                     questions[target], swept[target]
                 )
                 for target in targets

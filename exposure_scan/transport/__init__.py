@@ -16,12 +16,14 @@ from .icmp import read_icmp
 from .knock import Knock, knock
 from .packets import Packet, read_packets
 from .pcap import HEADER, raw_packets
+from .raw import Engine, engine
 from .sockets import converse
 from .transcript import rebuild
 
 __all__ = [
     "HEADER",
     "Capture",
+    "Engine",
     "Flow",
     "Frames",
     "Gate",
@@ -29,6 +31,7 @@ __all__ = [
     "NotAuthorized",
     "Packet",
     "converse",
+    "engine",
     "knock",
     "raw_packets",
     "read_flows",

@@ -7,8 +7,6 @@ matters here, and lines without Ethernet (tunnels, PPP) need no invented header.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -19,17 +17,9 @@ from exposure_scan.model import Address, Target
 from .gate import Gate
 from .packets import FRAGMENT, ICMP, TCP, UDP, Packet, parse
 from .pcap import ENTRY_HEADER, HEADER, entry
+from .wire import Wire, wired
 
 LIMIT = 64 * 1024 * 1024  # bytes kept
-_BATCH = 256  # packets read at a time, so that the conversations get their turn
-_LARGEST = 65575  # an IPv6 packet with its header
-_KERNEL_BUFFER = 4 * 1024 * 1024
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
-_TIMESPEC = struct.Struct("=qq")
-_OUTGOING, _PACKET_STATISTICS = 4, 6  # linux/if_packet.h
-_SOL_PACKET = 263  # linux/socket.h
-_STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops
-_IPV4, _IPV6 = 0x0800, 0x86DD
 _SYN_ACK = 0x12  # TCP flags
 
 
@@ -39,28 +29,28 @@ class Capture:
     Another program may talk to the same address: what the gate opened no socket for is not kept.
     """
 
-    def __init__(self, gate: Gate, sock: socket.socket, targets: Iterable[Target]) -> None:
+    def __init__(self, gate: Gate, targets: Iterable[Target]) -> None:
         self.complete = True  # nothing was dropped by us or by the kernel
         self._gate = gate
-        self._sock = sock
         self._addresses = {target.address for target in targets}
         self._records: list[bytes] = []
         self._size = len(HEADER)
-        self._interfaces: dict[str, bool] = {}
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._read)
 
-    def stop(self) -> None:
+    def listen(self, wire: Wire) -> None:
+        """Begin to take packets."""
+        for address in self._addresses:
+            wire.listeners[address.packed] = self
+
+    def stop(self, wire: Wire) -> None:
         """Take what still lies in the kernel and end."""
-        if self._sock.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
-            for _ in range(64):
-                if not self._read():
-                    break
-            _, dropped = _STATISTICS.unpack(self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
-            self.complete = self.complete and not dropped
-            self._sock.close()
+        wire.settle()
+        for address in self._addresses:
+            if wire.listeners.get(address.packed) is self:
+                del wire.listeners[address.packed]
+
+    def missed(self) -> None:
+        """Packets are missing."""
+        self.complete = False
 
     @property
     def entries(self) -> Sequence[bytes]:
@@ -85,29 +75,14 @@ class Capture:
                 found[packet.source, theirs, ours] = (ttl, struct.unpack_from("!H", packet.body, 14)[0])
         return found
 
-    def _read(self) -> bool:
-        """Read a batch; whether more may lie there."""
-        for _ in range(_BATCH):
-            try:
-                packet, ancillary, _, source = self._sock.recvmsg(_LARGEST, 64)
-            except OSError:  # nothing more, or an interface went down
-                return False
-            name, protocol, direction = source[:3]
-            # On the loopback device each packet is seen twice: going out, and coming in.
-            if protocol in (_IPV4, _IPV6) and not (direction == _OUTGOING and name == "lo") and self._wanted(packet):
-                self._keep(packet, ancillary)
-        return True
-
-    def _keep(self, packet: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
-        if self._size + ENTRY_HEADER + len(packet) > LIMIT:
+    def take(self, raw: bytes, nanoseconds: int | None) -> None:
+        """Keep the packet if it is one of ours."""
+        if not self._wanted(raw):
+            return
+        if self._size + ENTRY_HEADER + len(raw) > LIMIT:
             self.complete = False
             return
-        stamp = time.time_ns()
-        for level, _, data in ancillary:
-            if level == socket.SOL_SOCKET and len(data) == _TIMESPEC.size:
-                seconds, nanoseconds = _TIMESPEC.unpack(data)
-                stamp = seconds * 1_000_000_000 + nanoseconds
-        whole = entry(packet, stamp // 1000)
+        whole = entry(raw, (time.time_ns() if nanoseconds is None else nanoseconds) // 1000)
         self._records.append(whole)
         self._size += len(whole)
 
@@ -134,15 +109,13 @@ class Capture:
 @asynccontextmanager
 async def record(gate: Gate, targets: Iterable[Target]) -> AsyncIterator[Capture | None]:
     """Capture while the block runs; None where this process may not."""
-    sock = gate.packet_capture()
-    if sock is None:
-        yield None
-        return
-    try:
-        capture = Capture(gate, sock, targets)
+    async with wired(gate) as wire:
+        if wire is None:
+            yield None
+            return
+        capture = Capture(gate, targets)
+        capture.listen(wire)
         try:
             yield capture
         finally:
-            capture.stop()
-    finally:
-        sock.close()
+            capture.stop(wire)

@@ -26,8 +26,8 @@ _LARGEST = 65535
 _STRANGERS = 16  # datagrams of others, and errors, that are passed over at one look
 NO_PERMISSION = "no-permission"
 # What a send tells although the fault lies with an earlier packet (ip(7): pending errors).
-_PENDING = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE})
-_PENDING |= {
+PENDING = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE})
+PENDING |= {
     errno.ECONNRESET,
     errno.ENOPROTOOPT,
     errno.EACCES,
@@ -98,7 +98,7 @@ class Datagrams:
                 if last or not await ready(self._sock, self._journal.until, write=True):
                     break
             except OSError as error:
-                if self._read_icmp(self._sock) or (error.errno in _PENDING and not last):
+                if self._read_icmp(self._sock) or (error.errno in PENDING and not last):
                     continue  # told of an earlier packet; this one did not go yet
                 self.fault = local_error(error)
                 break
@@ -167,7 +167,7 @@ class Datagrams:
                 self._read_icmp(sock)
                 return None
             except OSError as error:
-                if not self._read_icmp(sock) and error.errno not in _PENDING:
+                if not self._read_icmp(sock) and error.errno not in PENDING:
                     self.fault = local_error(error)
                     self._refused = True
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from exposure_scan.conversation import Event, endpoint_text, events_of
+from exposure_scan.conversation import endpoint_text, events_of
 from exposure_scan.model import Evidence
 
 from .flows import Flow, read_flows
@@ -59,13 +59,12 @@ class Frames:
         return [flow for flow in self._all if id(flow) not in self._claimed]
 
     def _find(self, proof: Evidence) -> list[Flow]:
-        events = events_of(proof)
         if proof.kind == "icmp" and proof.probe != "overheard":  # others' pings all carry the same
-            carried = dict.fromkeys(event.data[8:] for event in events if event.what == "sent")
+            carried = dict.fromkeys(event.data[8:] for event in events_of(proof) if event.what == "sent")
             return list({id(flow): flow for data in carried for flow in self._echoes.get(data, ())}.values())
         found: dict[int, Flow] = {}
-        for key, event in _ends(proof, events).items():
-            at = proof.at.timestamp() + event.ms / 1000
+        for key, ms in _ends(proof).items():
+            at = proof.at.timestamp() + ms / 1000
             flows = self._streams.get(key, ())
             best = min(flows, key=lambda flow: abs(flow.at - at), default=None)
             if best is not None and (len(flows) == 1 or abs(best.at - at) < _NEAR):
@@ -73,13 +72,13 @@ class Frames:
         return sorted(found.values(), key=lambda flow: flow.at)
 
 
-def _ends(proof: Evidence, events: Sequence[Event]) -> Mapping[tuple[str, str, str], Event]:
-    """Both ends of each attempt and connection, with the event that tells it first."""
-    found: dict[tuple[str, str, str], Event] = {}
-    for event in events:
-        if event.what in ("asking", "connected"):
-            near, far = event.detail.split(" ")
-            found.setdefault((proof.kind, near, far), event)
+def _ends(proof: Evidence) -> Mapping[tuple[str, str, str], float]:
+    """Both ends of each attempt and connection, with the time that tells it first."""
+    found: dict[tuple[str, str, str], float] = {}
+    for step in proof.steps:
+        if step.what in ("asking", "connected"):
+            near, far = step.detail.split(" ")
+            found.setdefault((proof.kind, near, far), step.ms)
     return found
 
 

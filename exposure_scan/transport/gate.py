@@ -228,6 +228,22 @@ class Gate:
                     break
                 await asyncio.sleep(min(wait, _WATCH))
 
+    def turn(self, target: Target, now: float) -> tuple[float, bool]:
+        """Take the place of one packet now, or none and return the seconds to wait, and whether everybody has to.
+
+        For many packets at once, where nobody waits for a single one.
+
+        Raises:
+            NotAuthorized: the packet may not be sent.
+        """
+        host = self._live(target)
+        if self._total is not None and (wait := self._total.take(now, 1)) > 0:
+            return wait, True
+        wait = host.bucket.take(now, self.lag.slowdown)
+        if wait > 0 and self._total is not None:
+            self._total.owe(-1)
+        return wait, False
+
     # --- round trips -----------------------------------------------------------------------------
 
     def note_rtt(self, target: Target, seconds: float) -> None:
@@ -306,7 +322,7 @@ class Gate:
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             elif ttl is not None:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
-            sock.bind((self._source(target.address), 0))
+            sock.bind((self.source(target.address), 0))
             sock.peer = (str(target.address), port)
             self._remember(sock, target.address, port)
             sock.held = held.pop_all()
@@ -338,6 +354,37 @@ class Gate:
                 sock.held = held.pop_all()
                 return sock
         return None
+
+    def shared_udp(self, family: int) -> socket.socket:
+        """A non-blocking UDP socket for many hosts; ICMP errors are queued on it. `turn` stands before each send.
+
+        Raises:
+            OSError: this machine could not do it.
+        """
+        with ExitStack() as held:
+            sock = self._open(held, family, socket.SOCK_DGRAM)
+            sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - it hears answers only
+            held.pop_all()
+            return sock
+
+    def raw_syns(self, family: int) -> tuple[socket.socket, socket.socket] | None:
+        """A socket that sends packets with their IP header, and one that keeps a TCP port; None without the right.
+
+        Nobody listens at that port, so the kernel tears down what answers there.
+        """
+        try:
+            sender = _Socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
+        except OSError:
+            return None
+        holder = _Socket(family, socket.SOCK_STREAM)
+        if family == socket.AF_INET6:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        holder.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - it does not listen
+        return sender, holder
+
+    def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
+        """Packets between these ports are ours (6 is TCP, 17 is UDP)."""
+        self._flows.add((protocol, local_port, target.address, port))
 
     def packet_capture(self) -> socket.socket | None:
         """A socket that sees every packet of this machine from the IP header on; None without the right.
@@ -373,7 +420,7 @@ class Gate:
         listen_for_errors(sock)
         return sock
 
-    def _source(self, address: Address) -> str:
+    def source(self, address: Address) -> str:
         """The address that this machine speaks from to that one. A connected UDP socket tells; it sends nothing."""
         with socket.socket(_family(address), socket.SOCK_DGRAM) as asked:
             asked.connect((str(address), 9))

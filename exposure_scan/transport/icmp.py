@@ -134,6 +134,22 @@ def read_errors(sock: socket.socket) -> list[IcmpError]:
     return found
 
 
+def read_addressed_errors(sock: socket.socket, most: int = 256) -> list[tuple[IcmpError, tuple[str, int]]]:
+    """As `read_errors`, each with the address and port that the packet had gone to; for sockets with many peers."""
+    found = []
+    for _ in range(most):
+        try:
+            _, ancillary, _, peer = sock.recvmsg(1, 512, _MSG_ERRQUEUE)
+        except OSError:
+            break
+        for level, kind, data in ancillary:
+            if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+                error = _parse(data)
+                if error is not None and peer:
+                    found.append((error, (str(peer[0]).split("%")[0], int(peer[1]))))
+    return found
+
+
 def _parse(data: bytes) -> IcmpError | None:
     """One sock_extended_err with the offender's sockaddr behind it; None if no ICMP is its origin."""
     if len(data) < _EXTENDED_ERROR.size + 8:

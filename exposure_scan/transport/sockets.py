@@ -26,8 +26,9 @@ from exposure_scan.model import Echo, PortState, Question, Target
 from .datagrams import Datagrams
 from .echo import Echoes, system_ping
 from .gate import Gate
-from .journal import NO_RESPONSE, Answer, Journal, judge_icmp
+from .journal import Answer, Journal
 from .stream import Stream
+from .talk import judged
 
 _ENOUGH_REQUESTS = 1000  # after the deadline; a conversation that wants more does not end
 
@@ -82,19 +83,7 @@ async def _over_tcp(journal: Journal, question: Question, conversation: Conversa
 async def _over_udp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
     line = Datagrams(journal, question.port, question.ttl)
     observation = await _drive(conversation, line, journal)
-    address = journal.target.address
-    if observation.valid or observation.answered:
-        answer = Answer(PortState.OPEN, "udp-reply", str(address), line.rtt_ms)
-    elif line.elsewhere is not None:
-        answer = Answer(PortState.UNMEASURED, line.elsewhere)
-    elif (told := judge_icmp(journal.icmp, address, line.local)) is not None:
-        answer = told
-    elif line.fault is not None:
-        answer = Answer(PortState.UNMEASURED, line.fault)
-    elif not line.tries:
-        answer = Answer(PortState.UNMEASURED, "not-asked")
-    else:
-        answer = Answer(PortState.OPEN_FILTERED, NO_RESPONSE)
+    answer = judged(observation, journal, line.local, line.fault, line.tries, line.rtt_ms, line.elsewhere)
     return _exchange(journal, question, answer, line.tries, observation)
 
 

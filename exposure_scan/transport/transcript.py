@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from exposure_scan.conversation import Event, Exchange
 from exposure_scan.model import Address
 
+from .headers import checksum, summed
 from .icmp import read_icmp
 from .packets import ICMP, TCP, UDP
 from .pcap import entry
@@ -167,24 +168,12 @@ def _ip(source: Address, destination: Address, protocol: int, body: bytes) -> by
     if source.version == 4:
         head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, protocol, 0)
         head += source.packed + destination.packed
-        return head[:10] + _checksum(head) + head[12:] + body
+        return head[:10] + checksum(head) + head[12:] + body
     return struct.pack("!IHBB", 0x60000000, len(body), protocol, _TTL) + source.packed + destination.packed + body
 
 
-def _checksum(data: bytes) -> bytes:
-    """The Internet checksum (RFC 1071)."""
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack("!H", ~total & 0xFFFF)
-
-
 def _summed(source: Address, destination: Address, protocol: int, body: bytes) -> bytes:
-    """The checksum over the pseudo-header and the body (RFC 9293, section 3.1; RFC 8200, section 8.1)."""
-    form = "!HH" if source.version == 4 else "!II"
-    numbers = (protocol, len(body)) if source.version == 4 else (len(body), protocol)
-    return _checksum(source.packed + destination.packed + struct.pack(form, *numbers) + body)
+    return summed(source.packed, destination.packed, protocol, body)
 
 
 def _udp(source: _Ends, destination: _Ends, data: bytes) -> bytes:
@@ -215,5 +204,5 @@ def _error(event: Event, near: _Ends, about: bytes) -> bytes:
     protocol = _ICMP_FOR[ends[0].version]
     quoted = about[: (20 if ends[0].version == 4 else 40) + _QUOTED]
     body = struct.pack("!BBHI", error.type, error.code, 0, 0) + quoted
-    summed = _checksum(body) if protocol == 1 else _summed(*ends, protocol, body)
+    summed = checksum(body) if protocol == 1 else _summed(*ends, protocol, body)
     return _ip(*ends, protocol, body[:2] + summed + body[4:])

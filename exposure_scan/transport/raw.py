@@ -1,0 +1,460 @@
+"""The first look at many ports of many hosts at once, with a handful of sockets.
+
+SYNs are made here and go out over a raw socket; their answers are seen on the gate's wire, and the kernel
+tears down what nobody opened. Datagram conversations share one UDP socket. What accepts a connection, what is
+answered from elsewhere, and SYNs where the privilege is missing, are left to the ordinary sockets.
+
+An answer that takes a socket, a task and some turns of the event loop costs half a millisecond; here it costs a
+tenth of that. A host still gets its packets at its own pace, in turns with all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+from exposure_scan.conversation import Conversation, Exchange, NotConnected, Observation, endpoint_text
+from exposure_scan.model import PortState, Problem, Question, Target
+
+from . import segments
+from .datagrams import PENDING
+from .gate import Gate
+from .icmp import PORT_UNREACHABLE, IcmpError, read_addressed_errors
+from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, endpoint, judge_icmp, local_error
+from .packets import TCP, UDP, Packet
+from .talk import FULL, Talk
+from .wire import Wire, wired
+
+GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
+_LAST_WAIT = 1.0  # seconds for the answer to the last of them
+_DEADLINE = 20.0
+_SLICE = 256  # packets sent, and datagrams read, before others get their turn
+_LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
+_STRAYS = 3  # answers from addresses that nobody asked, after which datagrams go by sockets of their own
+_LARGEST = 65535
+_FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
+_MOMENT = 0.01  # seconds until it is tried again
+
+Item: TypeAlias = tuple[Question, Callable[[], Conversation]]
+Done: TypeAlias = Callable[[int, "Exchange | None"], None]
+_Flow: TypeAlias = tuple[bytes, int]  # the host's packed address and its port
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A host whose questions are under way."""
+
+    target: Target
+    source: str  # our address towards it
+    told: Done
+    left: int
+    over: asyncio.Future[None]
+    queue: deque[Callable[[], None]] = field(default_factory=deque)
+    waiting: bool = False  # it stands among those that want to send, or waits for its pace
+    open: dict[int, _Syns | Talk] = field(default_factory=dict)
+
+    def done(self, number: int, exchange: Exchange | None) -> None:
+        """A question is settled; with None it is left to the ordinary sockets."""
+        self.open.pop(number, None)
+        self.told(number, exchange)
+        self.left -= 1
+        if not self.left and not self.over.done():
+            self.over.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+class _Syns:
+    """A TCP port that is asked whether it takes a connection."""
+
+    def __init__(self, engine: Engine, asked: _Asked, number: int, item: Item, local_port: int) -> None:
+        self.question, self.conversation = item
+        self.sequence = secrets.randbits(32)
+        self._engine, self._asked, self._number = engine, asked, number
+        self._journal = Journal(engine.gate, asked.target, _DEADLINE)
+        self._ends = (asked.source, local_port), (str(asked.target), self.question.port)
+        host = asked.target.address
+        self._packet = segments.syn(
+            ip_address(asked.source).packed, local_port, host.packed, self.question.port, self.sequence
+        )
+        self._tries = 0
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def send(self) -> None:
+        """One more SYN goes out."""
+        if self._number not in self._asked.open:
+            return
+        try:
+            self._engine.emit_syn(self._packet, self._asked.target)
+        except OSError as error:
+            if error.errno not in _FULL:
+                self._end(Answer(PortState.UNMEASURED, local_error(error)))
+                return
+            self._timer = self._loop.call_later(_MOMENT, self._engine.queue, self._asked, self.send)
+            return
+        if not self._tries:
+            self._journal.start()
+            near, far = map(endpoint_text, self._ends)
+            self._journal.note("asking", detail=f"{near} {far}")
+        self._sent_at = self._loop.time()
+        self._tries += 1
+        if self._tries <= len(GAPS):
+            self._timer = self._loop.call_later(GAPS[self._tries - 1], self._engine.queue, self._asked, self.send)
+        else:
+            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
+
+    def cancel(self) -> None:
+        """End without a result."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def heard(self, reply: segments.Reply) -> None:
+        """The host's own answer: it accepts, or refuses."""
+        rtt_ms = None
+        if self._tries == 1:  # else it may answer an earlier try (Karn's algorithm)
+            rtt_ms = (self._loop.time() - self._sent_at) * 1000
+            self._engine.gate.note_rtt(self._asked.target, rtt_ms / 1000)
+        if reply.accepts:
+            self._end(Answer(PortState.OPEN, SYN_ACK, str(self._asked.target), rtt_ms))
+        elif reply.refuses:
+            self._end(Answer(PortState.CLOSED, RST, str(self._asked.target), rtt_ms))
+
+    def refused(self, error: IcmpError) -> None:
+        """An ICMP error came about a SYN. A router's may pass with the next packet; the host's own word stands."""
+        self._journal.note_icmp([error])
+        if error.reason == PORT_UNREACHABLE and error.offender == self._asked.target.address:
+            self._silent()
+
+    def _silent(self) -> None:
+        told = judge_icmp(self._journal.icmp, self._asked.target.address, self._asked.source)
+        self._end(told or Answer(PortState.FILTERED, NO_RESPONSE))
+
+    def _end(self, answer: Answer) -> None:
+        if self._number not in self._asked.open:
+            return
+        self.cancel()
+        observation = Observation()
+        if answer.state is PortState.OPEN:
+            self._journal.note("connected", detail=" ".join(map(endpoint_text, self._ends)))
+        else:
+            self._journal.note("not-connected", detail=answer.reason)
+            try:
+                observation = _not_connected(self.conversation(), answer.reason)
+            except Exception:  # a fault of ours: the ordinary sockets ask again, and tell of it
+                self._asked.done(self._number, None)
+                return
+        self._asked.done(
+            self._number,
+            Exchange(
+                question=self.question,
+                state=answer.state,
+                reason=answer.reason,
+                by=answer.by,
+                tries=self._tries,
+                rtt_ms=answer.rtt_ms,
+                observation=observation,
+                at=self._journal.at,
+                events=tuple(self._journal.events),
+            ),
+        )
+
+
+def _not_connected(conversation: Conversation, reason: str) -> Observation:
+    """What a conversation concludes when there is no connection."""
+    try:
+        next(conversation)
+        while True:
+            conversation.send(NotConnected(reason))
+    except StopIteration as end:
+        observation: Observation = end.value
+        return observation
+
+
+class _Shared:
+    """What the talks of one host need of the socket that all share."""
+
+    def __init__(self, engine: Engine, asked: _Asked, sock: socket.socket) -> None:
+        self.local_port = endpoint(sock.getsockname())[1]
+        self._engine, self._asked, self._sock = engine, asked, sock
+
+    def queue(self, send: Callable[[], None]) -> None:
+        """Call `send` when the host's pace has a place."""
+        self._engine.queue(self._asked, send)
+
+    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> str | None:
+        """Send a datagram to the host; why it could not be sent, if so."""
+        address = (str(self._asked.target), port)
+        for last in (False, True):
+            try:
+                self._sock.sendmsg([data], ancillary, 0, address)
+            except OSError as error:
+                if error.errno in _FULL:
+                    return FULL
+                self._engine.read_errors(self._sock)
+                if last or error.errno not in PENDING:
+                    return local_error(error)
+            else:
+                return None
+        return None
+
+
+class Engine:
+    """Asks the questions of many hosts over shared sockets. Made by `engine`."""
+
+    def __init__(self, gate: Gate, wire: Wire | None) -> None:
+        self.gate = gate
+        self._wire = wire
+        self._syns: dict[_Flow, _Syns] = {}
+        self._talks: dict[_Flow, Talk] = {}
+        self._hosts: dict[bytes, list[_Asked]] = {}
+        self._ready: deque[_Asked] = deque()
+        self._pumping = False
+        self._strays = 0
+        self._udp: dict[int, socket.socket | None] = {}
+        self._raw: dict[int, tuple[socket.socket, socket.socket] | None] = {}
+        self._loop = asyncio.get_running_loop()
+        if wire is not None:
+            wire.tcp, wire.icmp = self._segment, self._icmp
+
+    def close(self) -> None:
+        """Give up the sockets."""
+        if self._wire is not None:
+            self._wire.tcp = self._wire.icmp = None
+        for sock in self._udp.values():
+            if sock is not None:
+                self._loop.remove_reader(sock.fileno())
+                sock.close()
+        for pair in self._raw.values():
+            for sock in pair or ():
+                sock.close()
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def ask(self, target: Target, items: Sequence[Item], told: Done) -> None:
+        """Ask all of them, and tell of each as it is settled.
+
+        A TCP port that accepts is told as such, and what it is has to be asked by an ordinary socket. None is told
+        where a question cannot be asked here.
+
+        Raises:
+            NotAuthorized: the consent is missing, or ended meanwhile.
+        """
+        if not items:
+            return
+        source = self.gate.source(target.address)
+        asked = _Asked(target, source, told, len(items), self._loop.create_future())
+        self._hosts.setdefault(target.address.packed, []).append(asked)
+        flows: list[tuple[dict[_Flow, _Syns] | dict[_Flow, Talk], _Flow]] = []
+        try:
+            async with self.gate.consented(target):
+                for number, item in enumerate(items):
+                    begun = self._begin(asked, number, item)
+                    if begun is None:
+                        asked.done(number, None)
+                    else:
+                        flows.append(begun)
+                await asked.over
+        finally:
+            for table, flow in flows:
+                table.pop(flow, None)
+            for one in asked.open.values():
+                one.cancel()
+            asked.open.clear()
+            asked.queue.clear()
+            self._hosts[target.address.packed].remove(asked)
+            if not self._hosts[target.address.packed]:
+                del self._hosts[target.address.packed]
+
+    def _begin(
+        self, asked: _Asked, number: int, item: Item
+    ) -> tuple[dict[_Flow, _Syns] | dict[_Flow, Talk], _Flow] | None:
+        question, make = item
+        address = asked.target.address
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        flow = (address.packed, question.port)
+        if question.transport == "tcp" and flow not in self._syns and (pair := self._syn_sockets(family)) is not None:
+            local_port = endpoint(pair[1].getsockname())[1]
+            self.gate.remember(TCP, local_port, asked.target, question.port)
+            syns = self._syns[flow] = asked.open[number] = _Syns(self, asked, number, item, local_port)
+            self.queue(asked, syns.send)
+            return self._syns, flow
+        if question.transport == "udp" and flow not in self._talks and (sock := self._udp_socket(family)) is not None:
+            line = _Shared(self, asked, sock)
+            self.gate.remember(UDP, line.local_port, asked.target, question.port)
+            journal = Journal(self.gate, asked.target, _DEADLINE)
+            talk = Talk(
+                line,
+                journal,
+                (asked.source, asked.target),
+                question,
+                make(),
+                lambda exchange: asked.done(number, exchange),
+            )
+            self._talks[flow] = asked.open[number] = talk
+            talk.start()
+            return self._talks, flow
+        return None
+
+    def _udp_socket(self, family: int) -> socket.socket | None:
+        if self._strays >= _STRAYS:
+            return None
+        if family not in self._udp:
+            self._udp[family] = None
+            with suppress(OSError):
+                sock = self._udp[family] = self.gate.shared_udp(family)
+                self._loop.add_reader(sock.fileno(), self._read, sock)
+        return self._udp[family]
+
+    def _syn_sockets(self, family: int) -> tuple[socket.socket, socket.socket] | None:
+        if self._wire is None:
+            return None
+        if family not in self._raw:
+            pair = self._raw[family] = self.gate.raw_syns(family)
+            if pair is not None:
+                self._wire.tcp_ports |= {endpoint(pair[1].getsockname())[1].to_bytes(2, "big")}
+        return self._raw[family]
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def queue(self, asked: _Asked, send: Callable[[], None]) -> None:
+        """Call `send` when the host's pace, and everybody's, has a place."""
+        asked.queue.append(send)
+        if not asked.waiting:
+            self._want(asked)
+
+    def _want(self, asked: _Asked) -> None:
+        asked.waiting = True
+        self._ready.append(asked)
+        self._wake()
+
+    def _wake(self, seconds: float = 0.0) -> None:
+        if not self._pumping:
+            self._pumping = True
+            if seconds:
+                self._loop.call_later(seconds, self._pump)
+            else:
+                self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Send what may go now, one packet for each host in turn."""
+        self._pumping = False
+        now = self._loop.time()
+        for _ in range(_SLICE):
+            if not self._ready:
+                return
+            asked = self._ready.popleft()
+            if not asked.queue or asked.over.done():
+                asked.waiting = False
+                continue
+            try:
+                wait, everybody = self.gate.turn(asked.target, now)
+            except Problem as error:
+                asked.waiting = False
+                asked.fail(error)
+                continue
+            if everybody:
+                self._ready.appendleft(asked)
+                self._wake(min(wait, _LONGEST_WAIT))
+                return
+            if wait > 0:
+                self._loop.call_later(min(wait, _LONGEST_WAIT), self._want, asked)
+                continue
+            asked.queue.popleft()()
+            self._ready.append(asked)
+        self._wake()
+
+    def emit_syn(self, packet: bytes, target: Target) -> None:
+        """Send a packet with its IP header.
+
+        Raises:
+            OSError: it did not go out.
+        """
+        family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
+        pair = self._raw[family]
+        assert pair is not None
+        pair[0].sendto(packet, (str(target), 0))
+
+    # --- hearing ---------------------------------------------------------------------------------
+
+    def _segment(self, raw: bytes) -> None:
+        reply = segments.read(raw)
+        syns = self._syns.get((reply.host, reply.port)) if reply is not None else None
+        if reply is not None and syns is not None and reply.acknowledged == (syns.sequence + 1) % 2**32:
+            syns.heard(reply)
+
+    def _icmp(self, packet: Packet, quoted: Packet) -> None:
+        if (
+            quoted.protocol == TCP
+            and len(quoted.body) >= 4
+            and quoted.body[:2] in (self._wire.tcp_ports if self._wire else ())
+        ):
+            syns = self._syns.get((quoted.destination.packed, int.from_bytes(quoted.body[2:4], "big")))
+            if syns is not None:
+                syns.refused(IcmpError(packet.body[0], packet.body[1], packet.source))
+
+    def _read(self, sock: socket.socket) -> None:
+        for _ in range(_SLICE):
+            try:
+                data, source = sock.recvfrom(_LARGEST)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.read_errors(sock)  # the kernel tells first that there are some
+                continue
+            host, port = endpoint(source)
+            packed = ip_address(host).packed
+            talk = self._talks.get((packed, port))
+            if talk is not None:
+                talk.heard(data)
+            else:
+                self._elsewhere(packed)
+        self.read_errors(sock)
+
+    def read_errors(self, sock: socket.socket) -> None:
+        """Tell the talks of the ICMP errors about their datagrams."""
+        for error, (host, port) in read_addressed_errors(sock):
+            talk = self._talks.get((ip_address(host).packed, port))
+            if talk is not None:
+                talk.refused(error)
+
+    def _elsewhere(self, packed: bytes) -> None:
+        """Somebody answered whom nobody asked: sockets of their own can tell what was answered."""
+        if packed not in self._hosts:
+            self._strays += 1
+        for asked in self._hosts.get(packed) or [one for several in self._hosts.values() for one in several]:
+            for number, one in list(asked.open.items()):
+                if isinstance(one, Talk) and one.tries:
+                    one.cancel()
+                    asked.done(number, None)
+
+
+_ENGINES: WeakKeyDictionary[Gate, tuple[Engine, list[None]]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def engine(gate: Gate) -> AsyncIterator[Engine]:
+    """The gate's engine while the block runs, the same for all who want it."""
+    async with wired(gate) as wire:
+        made, users = _ENGINES.get(gate) or (Engine(gate, wire), [])
+        _ENGINES[gate] = made, users
+        users.append(None)
+        try:
+            yield made
+        finally:
+            users.pop()
+            if not users:
+                del _ENGINES[gate]
+                made.close()

@@ -1,0 +1,61 @@
+"""SYNs as they go out over a raw socket, and what their answers say (RFC 9293, section 3.1)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .headers import summed
+
+_FLAGS_SYN = 0x02
+_MSS = {4: b"\x02\x04\x05\xb4", 6: b"\x02\x04\x05\xa0"}  # the option that every stack sends: 1,460 and 1,440 bytes
+_TTL, _WINDOW = 64, 64240
+
+
+def syn(source: bytes, port: int, host: bytes, host_port: int, sequence: int) -> bytes:
+    """A SYN with its IP header; the kernel fills in the IPv4 header's identification and checksum.
+
+    Args:
+        source: our packed address.
+        port: ours.
+        host: the packed address that is asked.
+        host_port: its port.
+        sequence: our initial sequence number.
+    """
+    version = 4 if len(host) == 4 else 6
+    head = struct.pack("!HHIIBBHHH", port, host_port, sequence, 0, 0x60, _FLAGS_SYN, _WINDOW, 0, 0)
+    body = head + _MSS[version]
+    body = body[:16] + summed(source, host, 6, body) + body[18:]
+    if version == 4:
+        return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, 6, 0) + source + host + body
+    return struct.pack("!IHBB", 0x60000000, len(body), 6, _TTL) + source + host + body
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A segment that came in: from where, what it acknowledges, and its flags."""
+
+    host: bytes  # packed
+    port: int
+    acknowledged: int
+    flags: int
+
+    @property
+    def accepts(self) -> bool:
+        """SYN and ACK."""
+        return self.flags & 0x12 == 0x12
+
+    @property
+    def refuses(self) -> bool:
+        """RST."""
+        return bool(self.flags & 0x04)
+
+
+def read(raw: bytes) -> Reply | None:
+    """What a packet from its IP header on says; None if it is no TCP segment."""
+    version = raw[0] >> 4
+    start = (raw[0] & 0x0F) * 4 if version == 4 else 40
+    if len(raw) < start + 20:
+        return None
+    port, acknowledged, flags = struct.unpack_from("!H6xIxB", raw, start)
+    return Reply(raw[12:16] if version == 4 else raw[8:24], port, acknowledged, flags)

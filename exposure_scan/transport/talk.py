@@ -1,0 +1,270 @@
+"""A datagram conversation over a socket that many share: what `datagrams` does with one socket for each.
+
+It is driven by what happens: a place in the queue, a datagram, an ICMP error, the end of a wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from exposure_scan.conversation import (
+    Connect,
+    Connected,
+    Conversation,
+    End,
+    Exchange,
+    Heard,
+    NotSecured,
+    Observation,
+    Receive,
+    Reply,
+    Send,
+    endpoint_text,
+)
+from exposure_scan.model import Address, PortState, Question, Target
+
+from .icmp import IcmpError
+from .journal import NO_RESPONSE, Answer, Journal, judge_icmp
+
+log = logging.getLogger("exposure_scan")
+
+FULL = "full"  # the way out of this machine has no room just now
+_MOMENT = 0.01  # seconds until it is tried again
+_WEIGHT = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
+_TTL, _HOP_LIMIT = 2, 52  # linux/in.h IP_TTL, linux/in6.h IPV6_HOPLIMIT
+
+
+class Line(Protocol):
+    """What a talk needs of the socket that it shares."""
+
+    local_port: int
+
+    def queue(self, send: Callable[[], None]) -> None:
+        """Call `send` when the host's pace has a place."""
+
+    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> str | None:
+        """Send a datagram to the host; why it could not be sent, if so."""
+
+
+class Talk:
+    """One conversation. `done` is called once, with what came of it; with None where the fault is ours."""
+
+    def __init__(
+        self,
+        line: Line,
+        journal: Journal,
+        ends: tuple[str, Target],
+        question: Question,
+        conversation: Conversation,
+        done: Callable[[Exchange | None], None],
+    ) -> None:
+        self.question = question
+        self._line, self._journal, self._conversation, self._done = line, journal, conversation, done
+        self._source, self._target = ends
+        self._waiting: Receive | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.tries = 0  # datagrams that went out
+        self._weight = 0
+        self._last_sent = 0.0
+        self._rtt_ms: float | None = None
+        self._refused = False
+        self._fault: str | None = None
+        self._over = False
+        self._data = b""
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Begin; the socket is there already."""
+        self._safely(self._start)
+
+    def _safely(self, step: Callable[..., None], *words: object) -> None:
+        """Go a step. Nobody waits for it, so a fault of ours in it would be lost, and the question with it."""
+        try:
+            step(*words)
+        except Exception:  # the ordinary sockets ask again, and tell of the fault
+            log.debug("%s: a fault in a conversation", self.question, exc_info=True)
+            self.cancel()
+            self._done(None)
+
+    def _start(self) -> None:
+        request = next(self._conversation)
+        if not isinstance(request, Connect):
+            raise TypeError(f"a conversation in datagrams begins with Connect, not with {request}")
+        self._go_on(Connected(*self._ends()))
+
+    def _ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        return (self._source, self._line.local_port), (str(self._target), self.question.port)
+
+    def cancel(self) -> None:
+        """End without a result."""
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._conversation.close()
+
+    # --- what the conversation asks --------------------------------------------------------------
+
+    def _go_on(self, reply: Reply) -> None:
+        while not self._over:
+            try:
+                request = self._conversation.send(reply)
+            except StopIteration as end:
+                self._end(end.value)
+                return
+            if isinstance(request, Send):
+                if self.tries and self._journal.over:
+                    reply = None
+                    continue
+                self._data = request.data
+                self._line.queue(lambda: self._safely(self._send))
+                return
+            if isinstance(request, Receive):
+                reply = self._receive(request)
+                if reply is None:
+                    return
+                continue
+            reply = NotSecured("not a stream")
+
+    def _send(self) -> None:
+        """The place in the queue has come."""
+        if self._over:
+            return
+        ancillary = []
+        if (ttl := self.question.ttl) is not None:
+            level, name = (socket.IPPROTO_IP, _TTL)
+            if self._target.address.version == 6:
+                level, name = (socket.IPPROTO_IPV6, _HOP_LIMIT)
+            ancillary = [(level, name, struct.pack("=i", ttl))]
+        fault = self._line.emit(self._data, self.question.port, ancillary)
+        if fault == FULL:
+            self._timer = self._loop.call_later(_MOMENT, self._line.queue, lambda: self._safely(self._send))
+            return
+        if not self._journal.events:  # the time in the queue does not count
+            self._journal.start()
+            local, peer = self._ends()
+            self._journal.note("connected", detail=f"{endpoint_text(local)} {endpoint_text(peer)}")
+        if fault is None:
+            self.tries += 1
+            self._last_sent = self._loop.time()
+            self._journal.note("sent", self._data)
+        else:
+            self._fault = fault
+            self._journal.note("reset")
+        self._go_on(None)
+
+    def _receive(self, request: Receive) -> Heard | None:
+        if self._refused:
+            self._refused = False
+            return self._ended(End.RESET)
+        if not self.tries or self._journal.over:
+            return self._ended(End.SILENT)
+        seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
+        self._waiting, self._weight = request, 0
+        self._timer = self._loop.call_at(
+            min(self._loop.time() + seconds, self._journal.until), self._safely, self._silent
+        )
+        return None
+
+    # --- what happens ----------------------------------------------------------------------------
+
+    def heard(self, data: bytes) -> None:
+        """A datagram came from the port that was asked."""
+        self._safely(self._heard, data)
+
+    def _heard(self, data: bytes) -> None:
+        if self._over or self._waiting is None:
+            return
+        request = self._waiting
+        self._journal.note("received", data)
+        if request.enough(data):
+            if self._rtt_ms is None and self.tries:
+                self._rtt_ms = (self._loop.time() - self._last_sent) * 1000
+                if self.tries == 1:  # else it may answer an earlier try (Karn's algorithm)
+                    self._journal.gate.note_rtt(self._target, self._rtt_ms / 1000)
+            self._wake(Heard(data, End.ENOUGH))
+            return
+        self._weight += len(data) + _WEIGHT
+        if self._weight > request.limit:
+            self._wake(self._ended(End.LIMIT))
+
+    def refused(self, error: IcmpError) -> None:
+        """An ICMP error came about a datagram of ours."""
+        self._safely(self._told_of, error)
+
+    def _told_of(self, error: IcmpError) -> None:
+        if self._over or not self._journal.note_icmp([error]):
+            return
+        if self._waiting is None:
+            self._refused = True
+        else:
+            self._wake(self._ended(End.RESET))
+
+    def _silent(self) -> None:
+        if self._waiting is not None and not self._over:
+            self._wake(self._ended(End.SILENT))
+
+    def _wake(self, heard: Heard) -> None:
+        self._waiting = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._go_on(heard)
+
+    def _ended(self, end: End) -> Heard:
+        self._journal.note({End.SILENT: "silent", End.RESET: "reset", End.LIMIT: "limit"}[end])  # type: ignore[arg-type]
+        return Heard(b"", end)
+
+    def _end(self, observation: Observation) -> None:
+        self._over = True
+        answer = judged(observation, self._journal, self._source, self._fault, self.tries, self._rtt_ms)
+        self._done(
+            Exchange(
+                question=self.question,
+                state=answer.state,
+                reason=answer.reason,
+                by=answer.by,
+                tries=self.tries,
+                rtt_ms=answer.rtt_ms,
+                observation=observation,
+                at=self._journal.at,
+                events=tuple(self._journal.events),
+            )
+        )
+
+
+def judged(
+    observation: Observation,
+    journal: Journal,
+    local: str | None,
+    fault: str | None,
+    tries: int,
+    rtt_ms: float | None,
+    elsewhere: str | None = None,
+) -> Answer:
+    """What a UDP port turned out to be.
+
+    Args:
+        observation: what the conversation concluded.
+        journal: with the ICMP errors.
+        local: the address that was sent from.
+        fault: why this machine could not ask, if it could not.
+        tries: datagrams that went out.
+        rtt_ms: from the last of them to the answer.
+        elsewhere: the reason, where somebody answered whom we had not asked.
+    """
+    address: Address = journal.target.address
+    if observation.valid or observation.answered:
+        return Answer(PortState.OPEN, "udp-reply", str(address), rtt_ms)
+    if elsewhere is not None:
+        return Answer(PortState.UNMEASURED, elsewhere)
+    if (told := judge_icmp(journal.icmp, address, local)) is not None:
+        return told
+    if fault is not None:
+        return Answer(PortState.UNMEASURED, fault)
+    if not tries:
+        return Answer(PortState.UNMEASURED, "not-asked")
+    return Answer(PortState.OPEN_FILTERED, NO_RESPONSE)
