@@ -30,7 +30,7 @@ _LETTERS = 4  # of words that are not the protocol's, at least
 _LONGEST = 300  # characters of a text
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", defer_build=True))
 class _TakenOut:
     """What is taken out of every text: how it is found, what may stand there, what stands there instead."""
 
@@ -40,7 +40,7 @@ class _TakenOut:
     instead: str
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", defer_build=True))
 class _Rules:
     fields: tuple[str, ...]
     common: frozenset[str]

@@ -6,6 +6,7 @@ are the design's: 0 go, 1 no-go, 3 inconclusive, 2 wrong use, 4 the scanner itse
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ app.add_typer(vantage_app, name="vantage")
 
 def run() -> None:
     """Run the command line and exit with the design's codes; nobody sees a traceback of wrong use."""
+    gc.set_threshold(50_000)  # what is loaded at the start stays: to search it for rubbish again and again costs 20 ms
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
@@ -163,8 +165,7 @@ def scan(
     """Scan one site from outside and say GO, NO-GO or INCONCLUSIVE."""
     import asyncio
 
-    from exposure_scan import evidence as files
-    from exposure_scan import report, scope, sweep, vantage
+    from exposure_scan import scope, sweep, vantage
     from exposure_scan.sweep import vantage as checks
 
     words: scope.Words = {
@@ -180,21 +181,26 @@ def scan(
     fingerprints = known(packs)
     asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
     if templates is not None:
+        from exposure_scan import report
+
         report.check_templates(templates)
-    for path in (html, evidence, None if json_file in (None, "-") else Path(json_file)):
-        if path is not None:
+    json_path = None if json_file in (None, "-") else Path(json_file)
+    if html or evidence or json_path:
+        from exposure_scan import evidence as files
+
+        for path in filter(None, (html, evidence, json_path)):
             files.check_writable(path)
     with progress(silent=quiet or json_file == "-") as notice:
         scanning = sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice, second_opinion=second_opinion)
         result = asyncio.run(scanning)
-    document = result.scan.to_json()
+    document = result.scan.to_json() if json_file is not None else ""
     if evidence is not None:
         sweep.write_bundle(evidence, result)
     if json_file == "-":
         typer.echo(document, nl=False)
     else:
-        if json_file is not None:
-            files.write_file(Path(json_file), document)
+        if json_path is not None:
+            files.write_file(json_path, document)
         _print_summary(result.scan, quiet=quiet, verbose=verbose)
     if html is not None:  # last: a mistake in a template of one's own loses nothing of the scan
         files.write_file(html, sweep.render(result.scan, "html", templates=templates))

@@ -46,6 +46,9 @@ def sweep_command(
     stop_file: Annotated[
         Path | None, typer.Option(help="As soon as this file is there, nothing more is sent.", metavar="FILE")
     ] = None,
+    rate: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Packets a second to all sites together.", metavar="N")
+    ] = 2000,
     packs: Packs = None,
 ) -> None:
     """Scan every site that is due, keep what was found, and mail each customer what concerns it."""
@@ -73,6 +76,7 @@ def sweep_command(
                 everything=everything,
                 stop_file=stop_file,
                 post=_post(read, attach) if mail or dry_run else None,
+                packets_per_second=rate,
                 known=fingerprints,
             )
             with _bar() as told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import date, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, TypeAlias
@@ -95,9 +96,13 @@ class Target:
     authorization: Authorization
     packets_per_second: float = 100.0
     burst: int = 20
+    _text: str = dataclass_field(init=False, repr=False, compare=False, default="")  # asked for with every packet
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_text", str(self.address))
 
     def __str__(self) -> str:
-        return str(self.address)
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,30 +2,33 @@
 
 Adding a format is one function and one row in the tables below. A format takes a `Material` and returns
 text, or bytes; it opens no file and knows no time of day, so that the same scan always gives the same bytes.
+A format, and every other name here, is loaded when it is asked for: who wants one format waits for no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
 
 from exposure_scan.model import Past, Problem, Scan
 
-from .document import load_scan, schema_json
-from .fleet import render_fleet
-from .fleet_csv import fleet_csv_rows
-from .machine import render_junit, render_sarif
-from .mail import mail_subject as _mail_subject
-from .mail import render_mail_html, render_mail_text
 from .material import Material
-from .page import render_html, render_index
-from .pdf import check_pdf, render_pdf
-from .plain import render_csv, render_markdown
-from .templates import check_templates
-from .terminal import summary
 from .text import html_text, terminal_text
 from .words import PracticeText
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .document import load_scan, schema_json
+    from .fleet import render_fleet
+    from .fleet_csv import fleet_csv_rows
+    from .page import render_index
+    from .pdf import check_pdf
+    from .templates import check_templates
+    from .terminal import summary
 
 __all__ = [
     "FORMATS",
@@ -45,19 +48,32 @@ __all__ = [
     "terminal_text",
 ]
 
-_FORMATS: Mapping[str, Callable[[Material], str]] = MappingProxyType(
+# Each format's module here and its function, of a `Material`; those of _BINARY return bytes.
+_FORMATS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "html": render_html,
-        "json": lambda material: material.scan.to_json(),
-        "csv": render_csv,
-        "markdown": render_markdown,
-        "sarif": render_sarif,
-        "junit": render_junit,
-        "mail-html": render_mail_html,
-        "mail-text": render_mail_text,
+        "html": ("page", "render_html"),
+        "json": ("document", "render_json"),
+        "csv": ("plain", "render_csv"),
+        "markdown": ("plain", "render_markdown"),
+        "sarif": ("machine", "render_sarif"),
+        "junit": ("machine", "render_junit"),
+        "mail-html": ("mail", "render_mail_html"),
+        "mail-text": ("mail", "render_mail_text"),
     }
 )
-_BINARY: Mapping[str, Callable[[Material], bytes]] = MappingProxyType({"pdf": render_pdf})
+_BINARY: Mapping[str, tuple[str, str]] = MappingProxyType({"pdf": ("pdf", "render_pdf")})
+_HOMES = MappingProxyType(
+    {
+        "check_pdf": "pdf",
+        "check_templates": "templates",
+        "fleet_csv_rows": "fleet_csv",
+        "load_scan": "document",
+        "render_fleet": "fleet",
+        "render_index": "page",
+        "schema_json": "document",
+        "summary": "terminal",
+    }
+)
 FORMATS: tuple[str, ...] = (*_FORMATS, *_BINARY)
 
 
@@ -83,7 +99,8 @@ def render(
     """
     if format not in _FORMATS:
         raise Problem(f"There is no format {format!r} in text; choose one of: {', '.join(_FORMATS)}.")
-    return _FORMATS[format](Material(scan, tuple(practices), past or Past(), templates))
+    made = cast("Callable[[Material], str]", _named(*_FORMATS[format]))
+    return made(Material(scan, tuple(practices), past or Past(), templates))
 
 
 def render_bytes(
@@ -100,7 +117,8 @@ def render_bytes(
         Problem: there is no such format, what it needs is not installed, or a template of `templates` is wrong.
     """
     if format in _BINARY:
-        return _BINARY[format](Material(scan, tuple(practices), past or Past(), templates))
+        made = cast("Callable[[Material], bytes]", _named(*_BINARY[format]))
+        return made(Material(scan, tuple(practices), past or Past(), templates))
     if format not in _FORMATS:
         raise Problem(f"There is no format {format!r}; choose one of: {', '.join(FORMATS)}.")
     return render(scan, format, practices=practices, past=past, templates=templates).encode()
@@ -108,4 +126,16 @@ def render_bytes(
 
 def mail_subject(scan: Scan, past: Past) -> str:
     """The subject of the mail about a scan: the verdict, the site, and what changed; one clean line."""
-    return _mail_subject(Material(scan, (), past, None))
+    from .mail import mail_subject as subject
+
+    return subject(Material(scan, (), past, None))
+
+
+def _named(module: str, name: str) -> object:
+    return getattr(import_module(f".{module}", __name__), name)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _named(_HOMES[name], name)

@@ -7,6 +7,7 @@ import re
 
 from exposure_scan.model import SCHEMA, Problem, Scan
 
+from .material import Material
 from .text import terminal_text
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,6 +22,11 @@ def schema_json() -> str:
     required = ["schema", *(name for name in schema["required"] if name != "schema")]
     document = {"$schema": _DRAFT, "$id": SCHEMA, **schema, "required": required}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def render_json(material: Material) -> str:
+    """The scan's own document."""
+    return material.scan.to_json()
 
 
 def load_scan(text: str) -> Scan:

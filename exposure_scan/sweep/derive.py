@@ -8,10 +8,11 @@ from exposure_scan import classify, plan, protocols
 from exposure_scan.conversation import Caller, Event, Exchange, Observation, ReplayError, events_of, replay
 from exposure_scan.model import Echo, Evidence, Host, Pack, PortState, Question, Scan, Swept
 
-from . import imported, overhearing, second
+from . import second
 from .hosts import FIRST_HOP_PORT, Asked, host_of, judge, packs_of
 from .knocks import repeated
 
+_OVERHEARD, _IMPORTED = "overheard", "nmap"  # probes of evidence that others made; read by modules that few scans need
 _MOST_TOLD = 60  # characters of a text of ports
 
 
@@ -45,9 +46,13 @@ def _repeat(proof: Evidence, caller: Caller) -> Exchange:
     """The exchange that the evidence keeps; its words are derived, and its state is held against them."""
     if proof.purpose == "sweep":
         return repeated(proof)
-    if proof.probe == overhearing.PROBE:
+    if proof.probe == _OVERHEARD:
+        from . import overhearing
+
         return overhearing.again(proof)
-    if proof.probe == imported.PROBE:
+    if proof.probe == _IMPORTED:
+        from . import imported
+
         return imported.repeated(proof)
     events = events_of(proof)
     question = Question(proof.kind, proof.port, proof.probe)

@@ -18,7 +18,6 @@ from io import BytesIO
 from pathlib import Path
 
 import exposure_scan
-from exposure_scan import nmap
 from exposure_scan.model import Host, Opinion, Problem, Scan, SecondOpinion, Target, Verdict
 from exposure_scan.transport import Gate
 
@@ -44,6 +43,8 @@ async def second_opinion(gate: Gate, pairs: Sequence[tuple[Target, Host]], secon
         pairs: each target with the host as our scan judged it.
         seconds: that Nmap may take for one address.
     """
+    from exposure_scan import nmap  # with its XML: only a scan that wants a second opinion needs it
+
     loop = asyncio.get_running_loop()
     begun = loop.time()
     privileged = _may_make_packets(gate)
@@ -81,6 +82,10 @@ def weighed(scan: Scan) -> Scan:
 
     To be called wherever a scan is judged, also when it is derived again; a scan that was weighed stays the same.
     """
+    if scan.second_opinion is None:
+        return scan
+    from exposure_scan import nmap
+
     doubts = nmap.contradicted(scan.second_opinion)
     if not doubts or scan.verdict is Verdict.NO_GO:
         return scan

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from exposure_scan import __version__, evidence, plan, protocols, scope, vantage
+from exposure_scan import __version__, plan, protocols, scope, vantage
 from exposure_scan.conversation import Caller, Exchange
 from exposure_scan.model import PortState, Problem, Question, Target, Vantage
 from exposure_scan.protocols.vantage import HELLO, answer, seen_as
@@ -76,6 +76,8 @@ class Check:
         Raises:
             Problem: it cannot be written.
         """
+        from exposure_scan import evidence
+
         made = Vantage(
             name=f"network of {' and '.join(self.seen)}",
             checked=True,

@@ -92,7 +92,7 @@ class Gate:
         self._per_service = connections_per_service
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
         self._hosts: dict[Address, _Host] = {}
-        self._flows: set[tuple[int, int, Address, int]] = set()
+        self._flows: dict[Address, set[tuple[int, int, int]]] = {}  # protocol, our port, theirs
         self._repetitions = _repeated_syns()
         self._watching = False
         self.lag = Lag()
@@ -141,6 +141,7 @@ class Gate:
             finally:
                 for target in mine:
                     del self._hosts[target.address]
+                    self._flows.pop(target.address, None)
 
     def check(self, target: Target) -> None:
         """Pass if a packet may go to the target now.
@@ -384,7 +385,7 @@ class Gate:
 
     def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
         """Packets between these ports are ours (6 is TCP, 17 is UDP)."""
-        self._flows.add((protocol, local_port, target.address, port))
+        self._flows.setdefault(target.address, set()).add((protocol, local_port, port))
 
     def packet_capture(self) -> socket.socket | None:
         """A socket that sees every packet of this machine from the IP header on; None without the right.
@@ -399,7 +400,7 @@ class Gate:
 
     def is_ours(self, protocol: int, local_port: int, address: Address, port: int) -> bool:
         """Whether this gate opened a socket from `local_port` to that port (6 is TCP, 17 is UDP)."""
-        return (protocol, local_port, address, port) in self._flows
+        return (protocol, local_port, port) in self._flows.get(address, ())
 
     def _service(self, address: Address, port: int) -> asyncio.Semaphore:
         found = self._services.get((address, port))
@@ -427,7 +428,8 @@ class Gate:
             return str(asked.getsockname()[0])
 
     def _remember(self, sock: socket.socket, address: Address, port: int) -> None:
-        self._flows.add((sock.proto or _PROTOCOLS[sock.type], sock.getsockname()[1], address, port))
+        protocol = sock.proto or _PROTOCOLS[sock.type]
+        self._flows.setdefault(address, set()).add((protocol, sock.getsockname()[1], port))
 
 
 _NOT_FOR_US = frozenset({errno.EPERM, errno.EACCES, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})

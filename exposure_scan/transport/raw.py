@@ -39,6 +39,7 @@ _LAST_WAIT = 1.0  # seconds for the answer to the last of them
 _DEADLINE = 20.0
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
 _LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
+_REST = 0.05  # seconds that a host rests at least when its pace has no place: fewer turns, and some packets at each
 _STRAYS = 3  # answers from addresses that nobody asked, after which datagrams go by sockets of their own
 _LARGEST = 65535
 _FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
@@ -370,7 +371,7 @@ class Engine:
                 self._wake(min(wait, _LONGEST_WAIT))
                 return
             if wait > 0:
-                self._loop.call_later(min(wait, _LONGEST_WAIT), self._want, asked)
+                self._loop.call_later(min(max(wait, _REST), _LONGEST_WAIT), self._want, asked)
                 continue
             asked.queue.popleft()()
             self._ready.append(asked)
