@@ -1,8 +1,8 @@
 """Joins the stages, for one site or a thousand: from what a person ordered to a scan that is judged.
 
 The only room that knows all stages. One site is the case n = 1 of many, and a scan that is derived
-again offline goes through the same lines as one that was made on the wire. What a scan does not need
-is loaded when it is asked for, so that a scan starts at once.
+again offline goes through the same lines as one that was made on the wire. Each name here is loaded when
+it is asked for, so that a scan waits for no report, and a report for no socket.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .derive import differences
-from .rules import changed, judged_otherwise
-from .scanning import Notice, Progress, Result, now, rederive, scan_site, scan_sites
-
 if TYPE_CHECKING:
+    from .derive import differences
     from .held import disagreements
     from .pages import render, render_index, write_bundle, write_site
+    from .rules import changed, judged_otherwise
+    from .scanning import Notice, Progress, Result, now, rederive, scan_site, scan_sites
 
 __all__ = [
     "Notice",
@@ -37,15 +36,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "disagreements": "held",
-    "render": "pages",
-    "render_index": "pages",
-    "write_bundle": "pages",
-    "write_site": "pages",
+    "derive": ("differences",),
+    "held": ("disagreements",),
+    "pages": ("render", "render_index", "write_bundle", "write_site"),
+    "rules": ("changed", "judged_otherwise"),
+    "scanning": ("Notice", "Progress", "Result", "now", "rederive", "scan_site", "scan_sites"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

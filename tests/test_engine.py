@@ -1,0 +1,313 @@
+"""The engine: many questions over a few sockets, and the same answers as by a socket for each."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import peers
+import pytest
+from peers import CONNECT, HOST, HOST6, ROUTER, SILENT, Clock, admitted, anything, descriptors, probe, run, script
+
+from exposure_scan import lab, scope, sweep
+from exposure_scan.conversation import Conversation, Exchange, Send
+from exposure_scan.model import Question, Scan, Target
+from exposure_scan.sweep import Result
+from exposure_scan.transport import Gate, NotAuthorized, engine
+from exposure_scan.transport.raw import Engine
+
+Make = Callable[[], Conversation]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_addresses() -> None:
+    peers.own_addresses()
+
+
+async def ask(gate: Gate, whom: Target, *items: tuple[str, int, Make]) -> list[Exchange | None]:
+    """Ask all of these, and return what was told of each."""
+    found: dict[int, Exchange | None] = {}
+    questions = [(Question(kind, port, "synthetic"), make) for kind, port, make in items]  # type: ignore[arg-type]
+    async with engine(gate) as swift:
+        await swift.ask(whom, questions, found.__setitem__)
+    return [found[number] for number in range(len(items))]
+
+
+def answers(exchanges: list[Exchange | None]) -> list[tuple[str, str, str | None] | None]:
+    return [None if one is None else (str(one.state), one.reason, one.by) for one in exchanges]
+
+
+TALK = script(CONNECT, Send(b"a word"), anything())
+
+
+@pytest.mark.parametrize("host", [HOST, HOST6])
+def test_open_closed_and_answering_ports_are_told_apart(host: str) -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted(host)
+        async with peers.serving(peers_say_nothing, host) as port, peers.answering(lambda data: [data], host) as udp:
+            return await ask(
+                gate,
+                whom,
+                ("tcp", port, probe("silent")),
+                ("tcp", peers.closed_port(socket.SOCK_STREAM, host), probe("silent")),
+                ("udp", udp.port, TALK),
+                ("udp", peers.closed_port(socket.SOCK_DGRAM, host), TALK),
+            )
+
+    found = run(main())
+    assert answers(found) == [
+        ("open", "syn-ack", host),
+        ("closed", "rst", host),
+        ("open", "udp-reply", host),
+        ("closed", "icmp-port-unreachable", host),
+    ]
+    assert all(one is not None and one.tries == 1 and (one.rtt_ms or 0) < 1000 for one in found)
+
+
+async def peers_say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def syns(packets: list[bytes], host: str) -> int:
+    wanted = socket.inet_aton(host)
+    return sum(raw[9] == 6 and raw[16:20] == wanted and raw[33] & 0x3F == 2 for raw in packets)
+
+
+def test_a_silent_port_is_asked_three_times_and_then_filtered() -> None:
+    async def main() -> tuple[list[Exchange | None], list[bytes]]:
+        gate, whom = admitted(SILENT)
+        async with peers.wire() as seen:
+            found = await ask(gate, whom, ("tcp", 25, probe("silent")))
+            seen.read()
+            return found, list(seen.packets)
+
+    (found,), packets = run(main())
+    assert found is not None
+    assert (found.state, found.reason, found.by, found.tries) == ("filtered", "no-response", None, 3)
+    assert syns(packets, SILENT) == 3
+    assert [event.what for event in found.events] == ["asking", "not-connected"]
+    assert found.events[1].ms >= 1500  # spaced, and waited for
+
+
+def test_a_routers_refusal_is_the_routers() -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted(SILENT)
+        async with peers.router(3, 13, about=SILENT, says=ROUTER):
+            return await ask(gate, whom, ("tcp", 25, probe("silent")), ("udp", 53, TALK))
+
+    assert answers(run(main())) == [("filtered", "icmp-admin-prohibited", ROUTER)] * 2
+
+
+def test_an_answer_from_elsewhere_is_left_to_a_socket_that_can_tell_it() -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        ):
+            asked.bind((HOST, 0))
+            other.bind((HOST, 0))
+
+            def answer() -> None:
+                other.sendto(b"from another port", asked.recvfrom(100)[1])
+
+            asyncio.get_running_loop().add_reader(asked, answer)
+            try:
+                return await ask(gate, whom, ("udp", asked.getsockname()[1], TALK))
+            finally:
+                asyncio.get_running_loop().remove_reader(asked)
+
+    assert run(main()) == [None]
+
+
+def test_the_same_port_twice_is_asked_once_here() -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        closed = peers.closed_port(socket.SOCK_STREAM)
+        return await ask(gate, whom, ("tcp", closed, probe("silent")), ("tcp", closed, probe("silent")))
+
+    assert answers(run(main())) == [("closed", "rst", HOST), None]
+
+
+def test_without_the_right_only_datagrams_are_asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        monkeypatch.setattr(gate, "packet_capture", lambda: None)
+        async with peers.answering(lambda data: [data]) as udp:
+            return await ask(gate, whom, ("tcp", 25, probe("silent")), ("udp", udp.port, TALK))
+
+    assert answers(run(main())) == [None, ("open", "udp-reply", HOST)]
+
+
+def test_a_right_that_is_lost_in_the_middle_leaves_the_rest_to_the_ordinary_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        monkeypatch.setattr(gate, "raw_syns", lambda _: None)
+        return await ask(gate, whom, ("tcp", 25, probe("silent")))
+
+    assert run(main()) == [None]
+
+
+def test_a_full_way_out_is_tried_again_and_counts_as_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = 0
+    emit = Engine.emit_syn
+
+    def full(self: Engine, packet: bytes, whom: Target) -> None:
+        nonlocal refused
+        refused += 1
+        if refused <= 3:
+            raise OSError(errno.ENOBUFS, "no room")
+        emit(self, packet, whom)
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        monkeypatch.setattr(Engine, "emit_syn", full)
+        return await ask(gate, whom, ("tcp", peers.closed_port(socket.SOCK_STREAM), probe("silent")))
+
+    (found,) = run(main())
+    assert found is not None
+    assert (found.state, found.tries) == ("closed", 1)
+
+
+def test_what_cannot_be_sent_is_unmeasured_and_never_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> None:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        monkeypatch.setattr(Engine, "emit_syn", down)
+        return await ask(gate, whom, ("tcp", 25, probe("silent")))
+
+    assert answers(run(main())) == [("unmeasured", "local-error: Network is down", None)]
+
+
+def test_a_fault_in_a_conversation_loses_no_question() -> None:
+    def broken() -> Conversation:
+        yield CONNECT
+        raise RuntimeError("synthetic")
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        return await ask(gate, whom, ("udp", 53, broken), ("tcp", peers.closed_port(socket.SOCK_STREAM), broken))
+
+    assert run(main()) == [None, None]
+
+
+def test_nothing_is_sent_after_the_consent_has_ended() -> None:
+    async def main() -> int:
+        clock = Clock()
+        gate, whom = Gate(clock=clock), peers.target(SILENT)
+        gate.admit(whom)
+        async with peers.wire() as seen:
+            clock.now += timedelta(hours=2)
+            with pytest.raises(NotAuthorized, match="ended"):
+                await ask(gate, whom, ("tcp", 25, probe("silent")))
+            seen.read()
+            return syns(list(seen.packets), SILENT)
+
+    assert run(main()) == 0
+
+
+def test_consent_that_ends_in_the_middle_stops_it() -> None:
+    async def main() -> int:
+        clock = Clock()
+        gate, whom = Gate(clock=clock), peers.target(SILENT, rate=10, burst=1)
+        gate.admit(whom)
+        async with peers.wire() as seen:
+
+            def end(_: bytes) -> None:
+                clock.now += timedelta(hours=2)
+
+            seen.react = end
+            with pytest.raises(NotAuthorized, match="ended"):
+                await ask(gate, whom, *(("tcp", port, probe("silent")) for port in range(1000, 1050)))
+            seen.read()
+            return syns(list(seen.packets), SILENT)
+
+    assert run(main()) <= 2
+
+
+def test_the_pace_of_a_host_and_of_all_holds() -> None:
+    async def main() -> float:
+        gate = Gate(clock=Clock(), packets_per_second=50)
+        whom = peers.target(HOST, rate=1000, burst=500)
+        gate.admit(whom)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        closed = [peers.closed_port(socket.SOCK_STREAM) for _ in range(40)]
+        await ask(gate, whom, *(("tcp", port, probe("silent")) for port in dict.fromkeys(closed)))
+        return loop.time() - began
+
+    assert run(main()) >= 0.5  # 40 packets at 50 a second, with a burst of 2 or 3, by the loop's own clock
+
+
+def test_nothing_stays_open_when_it_is_cancelled() -> None:
+    async def main() -> None:
+        gate, whom = admitted(SILENT)
+        task = asyncio.create_task(ask(gate, whom, ("tcp", 25, probe("silent")), ("udp", 53, TALK)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = descriptors()
+    run(main())
+    assert descriptors() == before
+
+
+# --- both engines over the whole lab --------------------------------------------------------------
+
+
+async def leave_all(_: Engine, __: Target, items: list[Any], told: Callable[[int, None], None]) -> None:
+    for number in range(len(items)):
+        told(number, None)
+
+
+def scans() -> Iterator[tuple[str, Scan]]:
+    async def main() -> list[Result]:
+        return [
+            result
+            async for _, result in sweep.scan_sites(scope.read_sites_file(lab.sites_file()).orders)
+            if isinstance(result, Result)
+        ]
+
+    for result in asyncio.run(main()):
+        assert sweep.differences(result.scan, sweep.rederive(result.scan)) == []
+        assert sweep.disagreements(result.scan, result.capture, "capture") == []
+        yield result.scan.site.name, result.scan
+
+
+def told(scan: Scan) -> object:
+    """What a scan says, without what no two scans have alike."""
+    hosts = [
+        (
+            host.address,
+            host.alive.proven,
+            host.echo,
+            host.device.class_,
+            [
+                (port.key, port.state, port.reason, port.by, port.service, port.banner, port.product, port.notes)
+                for port in host.ports
+            ],
+            [{field: said for field, said in port.said.items() if field != "sip.via"} for port in host.ports],
+        )
+        for host in scan.hosts
+    ]
+    return scan.verdict, hosts, [(finding.practice, finding.status, finding.because) for finding in scan.findings]
+
+
+def test_with_the_privilege_and_without_the_same_is_said(practice_site: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    swift = dict(scans())
+    monkeypatch.setattr(Engine, "ask", leave_all)
+    monkeypatch.setattr(Gate, "packet_capture", lambda _: None)
+    plain = dict(scans())
+    assert swift.keys() == plain.keys()
+    for site, scan in swift.items():
+        assert told(scan) == told(plain[site]), site
+        assert (scan.capture, plain[site].capture) == ("wire", "transcript")
