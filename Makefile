@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests bench matrix package-check schema pcaps accept pictures clean help
+.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix package-check schema pcaps accept pictures clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -27,8 +27,11 @@ lint: $(VENV)/ready
 types: $(VENV)/ready
 	@$(BIN)/mypy
 
-tests: $(VENV)/ready ## The tests alone, inside a private network that leads nowhere
-	@$(INSIDE) $(BIN)/python -m pytest
+tests: $(VENV)/ready ## The tests alone, in two private networks that lead nowhere, both at once
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-a-to-p tests-r-to-z
+
+tests-a-to-p tests-r-to-z: tests-%: $(VENV)/ready
+	@$(INSIDE) $(BIN)/python -m pytest $(wildcard tests/test_[$(subst -to-,-,$*)]*.py)
 
 package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away from this folder
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'

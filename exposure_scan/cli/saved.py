@@ -40,11 +40,12 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead.", metavar="FILE")] = None,
 ) -> None:
     """Write any format from a saved scan."""
-    from exposure_scan import evidence as files
     from exposure_scan import sweep
     from exposure_scan.model import Problem
 
     if out is not None:
+        from exposure_scan import evidence as files
+
         files.check_writable(out)
     elif format_ is Format.PDF and sys.stdout.isatty():
         raise Problem("A PDF is no text for a terminal; give a file with --out.")

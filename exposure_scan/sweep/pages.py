@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exposure_scan import assess, evidence, history, report
+from exposure_scan import assess, history, report
 from exposure_scan.model import Past, Scan
 
-from .scanning import Result
+if TYPE_CHECKING:  # a report of a saved scan needs no sockets
+    from .scanning import Result
 
 
 def render(scan: Scan, format_: str, *, earlier: Iterable[Scan] = (), templates: Path | None = None) -> bytes:
@@ -32,6 +34,8 @@ def write_bundle(path: Path, result: Result) -> None:
     Raises:
         Problem: it cannot be written.
     """
+    from exposure_scan import evidence
+
     scan = result.scan
     how = "none" if result.capture is None else scan.capture
     bundle = evidence.Bundle(scan.to_json(), result.capture, how, result.keys)
@@ -49,6 +53,8 @@ def write_site(folder: Path, result: Result, past: Past | None = None) -> None:
     Raises:
         Problem: a file cannot be written.
     """
+    from exposure_scan import evidence
+
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     scan = result.scan
     evidence.write_file(folder / evidence.SCAN, scan.to_json())

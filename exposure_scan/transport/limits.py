@@ -6,6 +6,7 @@ import os
 import resource
 from functools import cache
 
+_SUPPOSED = 16
 _MOST = 65_536  # descriptors; a hard limit may be "infinity" or a thousand million, and nobody needs those
 
 
@@ -56,8 +57,8 @@ def _bounded(limit: int) -> int:
 
 
 def _in_use() -> int:
-    """How many descriptors are open; counted by asking for each of the first ones where there is no /proc."""
+    """How many descriptors are open, as /proc has it; without it a few are supposed."""
     try:
         return len(os.listdir("/proc/self/fd")) - 1  # less the one that lists them
     except OSError:
-        return 16
+        return _SUPPOSED
