@@ -31,7 +31,7 @@ _FEW_SAMPLES = 20  # tries that a loss is measured on, at least, where anything 
 _HELPER_ROUNDS = 2  # more for the other port where one of a VoIP helper's two shows
 _SPOILED = 0.5  # seconds of our own lag after which a silence is not believed
 _QUIET = 0.9  # seconds without any answer after which the way is looked at
-_HOPS = 24
+_COARSE = range(1, 25, 3)  # hops that are looked at first; then the two behind the last that answers
 _SWIFT = frozenset({"ask", "again", "path"})  # purposes of questions that the engine may ask: each port once
 _ASKED_AT_ONCE = 64  # of the ports that a sweep found open
 
@@ -267,8 +267,10 @@ class Asking:
             async with asyncio.timeout(_QUIET):
                 await self._heard.wait()
         except TimeoutError:
-            hops = (Question("udp", FIRST_HOP_PORT + hop, "hop", "the way", ttl=hop + 1) for hop in range(_HOPS))
-            await self._all(hops, "path")
+            await self._all(map(_hop, _COARSE), "path")
+            found = [told.exchange.question for told in self.told if told.purpose == "path" and told.exchange.by]
+            last = max((question.ttl or 0 for question in found), default=0)
+            await self._all((_hop(ttl) for ttl in (last + 1, last + 2) if last), "path")
 
     async def _last_look(self) -> None:
         """Ask what answered first once more: who has begun to block us makes every later silence worthless."""
@@ -309,6 +311,10 @@ class Asking:
             if answers:
                 return min(answers, key=_when).question
         return None
+
+
+def _hop(ttl: int) -> Question:
+    return Question("udp", FIRST_HOP_PORT + ttl - 1, "hop", "the way", ttl=ttl)
 
 
 def _joined(opened: Exchange, exchange: Exchange) -> Exchange:

@@ -27,7 +27,7 @@ from .scanning import Notice, Result, now, scan_site
 log = logging.getLogger("exposure_scan")
 
 _AT_ONCE = 64  # sites, at least
-_OF_ONE = 25.0  # packets a second that a site takes on the average while it is under way
+_OF_ONE = 50.0  # packets a second that a site takes on the average while it is under way
 _LOOK = 0.2  # seconds between two looks for the stop file
 PACKETS_PER_SECOND = 2000.0  # to all sites together
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from exposure_scan import __version__, classify, plan, scope
@@ -111,18 +111,34 @@ async def _scan(
                 for target in targets
             )
         )
+    async with gate.alone():
+        result = _judged(order, targets, gate, started, told, capture, known or classify.built_in())
+    if second_opinion:
+        pairs = list(zip(targets, result.scan.hosts, strict=True))
+        opinion = await second.second_opinion(gate, pairs)
+        weighed = second.weighed(result.scan.model_copy(update={"second_opinion": opinion}))
+        result = replace(result, scan=weighed)
+    return result
+
+
+def _judged(
+    order: scope.Order,
+    targets: Sequence[Target],
+    gate: Gate,
+    started: datetime,
+    told: Sequence[list[Told]],
+    capture: Capture | None,
+    known: classify.Known,
+) -> Result:
     wire = capture is not None and capture.complete
     entries = capture.entries if capture and wire else rebuild(row.exchange for rows in told for row in rows)
     asked = _kept(targets, told, capture, entries)
-    known = known or classify.built_in()
     hosts = tuple(host_of(str(target), target.names, asked[target], order.site, known) for target in targets)
-    finished = gate.now()
-    pairs = list(zip(targets, hosts, strict=True))
     scan = Scan(
         scanner=_scanner(started),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         started=started,
-        finished=finished,
+        finished=gate.now(),
         site=order.site,
         authorization=order.authorization,
         partner=order.partner,
@@ -131,12 +147,11 @@ async def _scan(
         packs=packs_of(hosts, known),
         evidence=tuple(one.evidence for group in asked.values() for one in group),
         capture="wire" if wire else "transcript",
-        second_opinion=await second.second_opinion(gate, pairs) if second_opinion else None,
         lag_ms=round(gate.lag.worst * 1000, 1),
         **judge(hosts, order.site, order.vantage, started),
     )
     keys = dict.fromkeys(line for rows in told for row in rows for line in row.exchange.keys)
-    return Result(second.weighed(scan), HEADER + b"".join(entries), "".join(f"{line}\n" for line in keys))
+    return Result(scan, HEADER + b"".join(entries), "".join(f"{line}\n" for line in keys))
 
 
 def _kept(

@@ -20,6 +20,7 @@ from pathlib import Path
 import exposure_scan
 from exposure_scan.model import Host, Opinion, Problem, Scan, SecondOpinion, Target, Verdict
 from exposure_scan.transport import Gate
+from exposure_scan.transport.limits import give_back
 
 log = logging.getLogger("exposure_scan")
 
@@ -130,6 +131,7 @@ async def _ask(target: Target, host: Host, privileged: bool, seconds: int) -> by
         env=env,
         start_new_session=True,  # a group of its own, so that Nmap goes when the child goes
     )
+    give_back(child.pid)  # before it hears its order
     try:
         async with asyncio.timeout(seconds + _GRACE):
             return await _answer(child, json.dumps(order).encode())

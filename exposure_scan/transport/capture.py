@@ -20,6 +20,7 @@ from .pcap import ENTRY_HEADER, HEADER, entry
 from .wire import Wire, wired
 
 LIMIT = 64 * 1024 * 1024  # bytes kept
+_PORTS = struct.Struct("!HH")
 _SYN_ACK = 0x12  # TCP flags
 
 
@@ -33,6 +34,7 @@ class Capture:
         self.complete = True  # nothing was dropped by us or by the kernel
         self._gate = gate
         self._addresses = {target.address for target in targets}
+        self._packed = {address.packed for address in self._addresses}
         self._records: list[bytes] = []
         self._size = len(HEADER)
 
@@ -88,22 +90,30 @@ class Capture:
 
     def _wanted(self, raw: bytes) -> bool:
         """In a flow of ours, an error about one, or an echo or a fragment (which tell no flow) of a target."""
+        if raw[0] >> 4 == 4 and raw[9] in (TCP, UDP) and not (raw[6] & 0x3F or raw[7]):  # nearly all of them
+            start = (raw[0] & 0x0F) * 4
+            return len(raw) >= start + 4 and self._in_a_flow(raw[9], raw[12:16], raw[16:20], raw[start : start + 4])
         packet = parse(raw)
         if packet is None:
             return False
         if (quoted := packet.quoted) is not None:
-            return quoted.destination in self._addresses and self._in_a_flow(quoted)
-        return self._in_a_flow(packet)
+            return quoted.destination in self._addresses and self._is_about(quoted)
+        return self._is_about(packet)
 
-    def _in_a_flow(self, packet: Packet) -> bool:
+    def _is_about(self, packet: Packet) -> bool:
         if packet.protocol in (*ICMP, FRAGMENT):
             return bool(self._addresses & {packet.source, packet.destination})
-        if packet.protocol not in (TCP, UDP) or len(packet.body) < 4:
-            return False
-        near, far = struct.unpack_from("!HH", packet.body)
-        return (
-            packet.destination in self._addresses and self._gate.is_ours(packet.protocol, near, packet.destination, far)
-        ) or (packet.source in self._addresses and self._gate.is_ours(packet.protocol, far, packet.source, near))
+        ports = packet.body[:4]
+        return len(ports) == 4 and self._in_a_flow(
+            packet.protocol, packet.source.packed, packet.destination.packed, ports
+        )
+
+    def _in_a_flow(self, protocol: int, source: bytes, destination: bytes, ports: bytes) -> bool:
+        near, far = _PORTS.unpack(ports)
+        is_ours = self._gate.is_ours
+        return (destination in self._packed and is_ours(protocol, near, destination, far)) or (
+            source in self._packed and is_ours(protocol, far, source, near)
+        )
 
 
 @asynccontextmanager

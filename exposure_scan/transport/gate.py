@@ -92,10 +92,11 @@ class Gate:
         self._per_service = connections_per_service
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
         self._hosts: dict[Address, _Host] = {}
-        self._flows: dict[Address, set[tuple[int, int, int]]] = {}  # protocol, our port, theirs
+        self._flows: dict[bytes, set[tuple[int, int, int]]] = {}  # by packed address: protocol, our port, theirs
         self._repetitions = _repeated_syns()
         self._watching = False
         self.lag = Lag()
+        self._heavy = asyncio.Lock()
 
     # --- consent ---------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Gate:
             finally:
                 for target in mine:
                     del self._hosts[target.address]
-                    self._flows.pop(target.address, None)
+                    self._flows.pop(target.address.packed, None)
 
     def check(self, target: Target) -> None:
         """Pass if a packet may go to the target now.
@@ -228,6 +229,16 @@ class Gate:
                 if wait <= 0:
                     break
                 await asyncio.sleep(min(wait, _WATCH))
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Some milliseconds of work, done by one at a time with a look at the network in between.
+
+        A thousand sites that begin, or end, in the same moment would else make us deaf for seconds.
+        """
+        async with self._heavy:
+            await asyncio.sleep(0)
+            yield
 
     def turn(self, target: Target, now: float) -> tuple[float, bool]:
         """Take the place of one packet now, or none and return the seconds to wait, and whether everybody has to.
@@ -385,7 +396,7 @@ class Gate:
 
     def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
         """Packets between these ports are ours (6 is TCP, 17 is UDP)."""
-        self._flows.setdefault(target.address, set()).add((protocol, local_port, port))
+        self._flows.setdefault(target.address.packed, set()).add((protocol, local_port, port))
 
     def packet_capture(self) -> socket.socket | None:
         """A socket that sees every packet of this machine from the IP header on; None without the right.
@@ -398,8 +409,8 @@ class Gate:
             return None
         return sock
 
-    def is_ours(self, protocol: int, local_port: int, address: Address, port: int) -> bool:
-        """Whether this gate opened a socket from `local_port` to that port (6 is TCP, 17 is UDP)."""
+    def is_ours(self, protocol: int, local_port: int, address: bytes, port: int) -> bool:
+        """Whether this gate asks from `local_port` at that port of the packed address (6 is TCP, 17 is UDP)."""
         return (protocol, local_port, port) in self._flows.get(address, ())
 
     def _service(self, address: Address, port: int) -> asyncio.Semaphore:
@@ -429,7 +440,7 @@ class Gate:
 
     def _remember(self, sock: socket.socket, address: Address, port: int) -> None:
         protocol = sock.proto or _PROTOCOLS[sock.type]
-        self._flows.setdefault(address, set()).add((protocol, sock.getsockname()[1], port))
+        self._flows.setdefault(address.packed, set()).add((protocol, sock.getsockname()[1], port))
 
 
 _NOT_FOR_US = frozenset({errno.EPERM, errno.EACCES, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})

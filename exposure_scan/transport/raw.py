@@ -261,12 +261,13 @@ class Engine:
         flows: list[tuple[dict[_Flow, _Syns] | dict[_Flow, Talk], _Flow]] = []
         try:
             async with self.gate.consented(target):
-                for number, item in enumerate(items):
-                    begun = self._begin(asked, number, item)
-                    if begun is None:
-                        asked.done(number, None)
-                    else:
-                        flows.append(begun)
+                async with self.gate.alone():
+                    for number, item in enumerate(items):
+                        begun = self._begin(asked, number, item)
+                        if begun is None:
+                            asked.done(number, None)
+                        else:
+                            flows.append(begun)
                 await asked.over
         finally:
             for table, flow in flows:
