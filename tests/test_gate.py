@@ -61,7 +61,7 @@ def test_without_consent_no_packet_leaves(transport: Transport, refused: Callabl
                 with pytest.raises(NotAuthorized):
                     await opening
             with pytest.raises(NotAuthorized):
-                gate.check(whom)
+                gate.turn(whom, 0.0)
             assert seen.to(STRANGER) == []
             gate.admit(target(STRANGER, hours=99))  # the same words with consent: the wire would have shown them
             await ask(gate, whom, transport, port, TALK)
@@ -90,7 +90,7 @@ def test_who_may_not_be_asked_is_not_admitted(whom: Target) -> None:
     with pytest.raises(NotAuthorized, match=f"{whom}"):
         gate.admit(whom)
     with pytest.raises(NotAuthorized):
-        gate.check(whom)
+        gate.turn(whom, 0.0)
 
 
 def test_a_refusal_is_wrong_use_told_in_one_sentence() -> None:
@@ -105,7 +105,7 @@ def test_consent_without_an_end_lasts() -> None:
     gate = Gate(clock=clock)
     gate.admit(target(hours=None))
     clock.now += timedelta(days=9999)
-    gate.check(target(hours=None))
+    gate.turn(target(hours=None), 0.0)
 
 
 def test_an_ipv4_address_in_ipv6_dress_does_not_reach_the_ipv4_host() -> None:

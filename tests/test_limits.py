@@ -132,6 +132,16 @@ give_back(child.pid)  # it has ended
     assert limits_of(program, 60, 200) == "(60, 200)"
 
 
+def test_the_gate_raises_the_limit_by_itself() -> None:
+    program = """
+import resource
+from exposure_scan.transport import Gate
+Gate()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    assert limits_of(program, 60, 200) == "(200, 200)"
+
+
 @pytest.mark.parametrize("ordinary", [False, True], ids=["raw", "ordinary"])
 def test_with_few_descriptors_a_scan_comes_out_the_same(undisturbed: Scan, ordinary: bool) -> None:
     start = ["-c", ORDINARY] if ordinary else ["-m", "exposure_scan"]

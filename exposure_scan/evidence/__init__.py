@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .bundle import (
     BUNDLE,
     CAPTURE,
@@ -24,7 +27,9 @@ from .bundle import (
     write_bundle,
     write_file,
 )
-from .redaction import Redaction, redact
+
+if TYPE_CHECKING:
+    from .redaction import Redaction, redact
 
 __all__ = [
     "BUNDLE",
@@ -47,3 +52,9 @@ __all__ = [
     "write_bundle",
     "write_file",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in ("Redaction", "redact"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(".redaction", __name__), name)

@@ -35,6 +35,8 @@ PENDING |= {
     errno.ENONET,
     errno.EOPNOTSUPP,
 }
+NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine is full just now
+MOMENT = 0.01  # seconds until it is tried again
 
 
 class Datagrams:
@@ -90,18 +92,23 @@ class Datagrams:
             return
         await self._journal.pace(len(data))
         payload = self._outgoing(data)
-        for last in (False, True):
+        told = False  # of an earlier packet
+        while self._sock is not None:
             self._read_icmp(self._sock)
             try:
                 self._sock.send(payload)
-            except BlockingIOError:
-                if last or not await ready(self._sock, self._journal.until, write=True):
-                    break
             except OSError as error:
-                if self._read_icmp(self._sock) or (error.errno in PENDING and not last):
-                    continue  # told of an earlier packet; this one did not go yet
-                self.fault = local_error(error)
-                break
+                if error.errno in NO_ROOM:
+                    if self._journal.over:
+                        break
+                    await asyncio.sleep(MOMENT)
+                elif self._read_icmp(self._sock) or (error.errno in PENDING and not told):
+                    if told:
+                        break
+                    told = True  # this one did not go yet
+                else:
+                    self.fault = local_error(error)
+                    break
             else:
                 self.tries += 1
                 self._last_sent = asyncio.get_running_loop().time()

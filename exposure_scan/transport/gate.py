@@ -10,25 +10,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from exposure_scan.model import Address, Problem, Target
 
 from .icmp import listen_for_errors, only_echo_replies
-from .pace import Bucket, Lag
+from .limits import allowed_sockets
+from .pace import Bucket, Lag, owe_if_waiting, repeated_syns
 
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
 _SHORTEST_WAIT = 0.4  # seconds, on however short a path
 _WATCH = 0.25  # seconds between two looks at whether consent has ended
-_SPARE = 64  # descriptors left to the rest of the program
-_MOST = 1024
 _ETH_P_ALL = 0x0003
 
 
@@ -88,12 +85,12 @@ class Gate:
         self.now = clock
         self._total = None if packets_per_second is None else Bucket(packets_per_second, packets_per_second / 20)
         self._alone: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
-        self._places = asyncio.Semaphore(sockets or _allowed_sockets())
+        self._places = asyncio.Semaphore(sockets or allowed_sockets())
         self._per_service = connections_per_service
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
         self._hosts: dict[Address, _Host] = {}
         self._flows: dict[bytes, set[tuple[int, int, int]]] = {}  # by packed address: protocol, our port, theirs
-        self._repetitions = _repeated_syns()
+        self._repetitions = repeated_syns()
         self._watching = False
         self.lag = Lag()
         self._heavy = asyncio.Lock()
@@ -143,14 +140,6 @@ class Gate:
                 for target in mine:
                     del self._hosts[target.address]
                     self._flows.pop(target.address.packed, None)
-
-    def check(self, target: Target) -> None:
-        """Pass if a packet may go to the target now.
-
-        Raises:
-            NotAuthorized: it was not admitted, or its authorization has ended.
-        """
-        self._live(target)
 
     def _ended(self, target: Target) -> bool:
         until = target.authorization.until
@@ -308,10 +297,10 @@ class Gate:
             code = sock.connect_ex((str(target.address), port))
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
-            self._remember(sock, target.address, port)
+            self.remember(_PROTOCOLS[sock.type], sock.getsockname()[1], target, port)
             sock.held = held.pop_all()
             for after in self._repetitions:  # the kernel's own packets count, too
-                asyncio.get_running_loop().call_later(after, _owe_if_waiting, sock, host.bucket)
+                asyncio.get_running_loop().call_later(after, owe_if_waiting, sock, host.bucket)
             return sock
 
     async def udp(self, target: Target, port: int, ttl: int | None = None) -> socket.socket:
@@ -336,7 +325,7 @@ class Gate:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
             sock.bind((self.source(target.address), 0))
             sock.peer = (str(target.address), port)
-            self._remember(sock, target.address, port)
+            self.remember(_PROTOCOLS[sock.type], sock.getsockname()[1], target, port)
             sock.held = held.pop_all()
             return sock
 
@@ -380,18 +369,22 @@ class Gate:
             return sock
 
     def raw_syns(self, family: int) -> tuple[socket.socket, socket.socket] | None:
-        """A socket that sends packets with their IP header, and one that keeps a TCP port; None without the right.
+        """A socket that sends packets with their IP header, and one that keeps a TCP port; None where it may not.
 
         Nobody listens at that port, so the kernel tears down what answers there.
         """
-        try:
-            sender = _Socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-        except OSError:
-            return None
-        holder = _Socket(family, socket.SOCK_STREAM)
-        if family == socket.AF_INET6:
-            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        holder.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - it does not listen
+        with ExitStack() as held:
+            try:
+                sender = _Socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
+                held.callback(sender.close)
+                holder = _Socket(family, socket.SOCK_STREAM)
+                held.callback(holder.close)
+                if family == socket.AF_INET6:
+                    holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                holder.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - it does not listen
+            except OSError:  # no right, or no descriptor: the ordinary sockets wait for theirs
+                return None
+            held.pop_all()
         return sender, holder
 
     def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
@@ -405,7 +398,7 @@ class Gate:
         """
         try:
             sock = _Socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
-        except PermissionError:
+        except OSError:  # no right, or no descriptor: the scan goes on without
             return None
         return sock
 
@@ -438,10 +431,6 @@ class Gate:
             asked.connect((str(address), 9))
             return str(asked.getsockname()[0])
 
-    def _remember(self, sock: socket.socket, address: Address, port: int) -> None:
-        protocol = sock.proto or _PROTOCOLS[sock.type]
-        self._flows.setdefault(address.packed, set()).add((protocol, sock.getsockname()[1], port))
-
 
 _NOT_FOR_US = frozenset({errno.EPERM, errno.EACCES, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
 _PROTOCOLS = {socket.SOCK_STREAM: 6, socket.SOCK_DGRAM: 17}
@@ -453,31 +442,3 @@ def _family(address: Address) -> int:
 
 def _ended_sentence(target: Target) -> str:
     return f"The authorization for {target.address} ended at {target.authorization.until}; renew it, then scan again."
-
-
-def _allowed_sockets() -> int:
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft == resource.RLIM_INFINITY:
-        return _MOST
-    return max(1, min(soft - _SPARE, _MOST))
-
-
-def _owe_if_waiting(sock: socket.socket, bucket: Bucket) -> None:
-    try:
-        sock.getpeername()
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            bucket.owe(1)
-
-
-def _repeated_syns() -> tuple[float, ...]:
-    """When the kernel repeats a SYN within the three seconds that an attempt lasts, TCP_SYNCNT being 1.
-
-    After 1 s. Since Linux 6.5 the first repetitions come every second (sysctl
-    net.ipv4.tcp_syn_linear_timeouts, added to TCP_SYNCNT), which makes two.
-    """
-    try:
-        linear = int(Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").read_text())
-    except (OSError, ValueError):
-        linear = 0
-    return (1.0, 2.0) if linear else (1.0,)

@@ -6,6 +6,8 @@ import os
 import resource
 from functools import cache
 
+_SPARE = 64  # descriptors left to the rest of the program, or half of them where they are few
+_MOST_SOCKETS = 1024
 _SUPPOSED = 16
 _MOST = 65_536  # descriptors; a hard limit may be "infinity" or a thousand million, and nobody needs those
 
@@ -30,6 +32,12 @@ def raise_descriptors() -> int:
     else:
         wanted = _bounded(soft)
     return max(0, min(wanted, _MOST) - _in_use())
+
+
+def allowed_sockets() -> int:
+    """How many sockets a scan may hold at once, so that the rest of the program keeps some descriptors."""
+    free = raise_descriptors()
+    return max(1, min(free - min(_SPARE, free // 2), _MOST_SOCKETS))
 
 
 def give_back(child: int) -> None:

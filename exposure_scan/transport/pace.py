@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _LAG_STEP = 0.05  # seconds between two looks at the clock
 _LATE = 0.1  # seconds of lag that halve the pace
@@ -73,3 +76,25 @@ class Lag:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def owe_if_waiting(sock: socket.socket, bucket: Bucket) -> None:
+    """Charge a SYN that the kernel repeated by itself, if the connection still does not stand."""
+    try:
+        sock.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            bucket.owe(1)
+
+
+def repeated_syns() -> tuple[float, ...]:
+    """When the kernel repeats a SYN within the three seconds that an attempt lasts, TCP_SYNCNT being 1.
+
+    After 1 s. Since Linux 6.5 the first repetitions come every second (sysctl
+    net.ipv4.tcp_syn_linear_timeouts, added to TCP_SYNCNT), which makes two.
+    """
+    try:
+        linear = int(Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").read_text())
+    except (OSError, ValueError):
+        linear = 0
+    return (1.0, 2.0) if linear else (1.0,)

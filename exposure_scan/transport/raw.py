@@ -11,183 +11,40 @@ tenth of that. A host still gets its packets at its own pace, in turns with all 
 from __future__ import annotations
 
 import asyncio
-import errno
-import secrets
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-from exposure_scan.conversation import Conversation, Exchange, NotConnected, Observation, endpoint_text
-from exposure_scan.model import PortState, Problem, Question, Target
+from exposure_scan.model import Problem, Target
 
 from . import segments
 from .datagrams import PENDING
 from .gate import Gate
-from .icmp import PORT_UNREACHABLE, IcmpError, read_addressed_errors
-from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, endpoint, judge_icmp, local_error
+from .icmp import IcmpError, read_addressed_errors
+from .journal import Journal, endpoint, local_error
 from .packets import TCP, UDP, Packet
+from .syns import DEADLINE, Asked, Done, Item, Syns
+from .syns import FULL as ROOM_IS_SHORT
 from .talk import FULL, Talk
 from .wire import Wire, wired
 
-GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
-_LAST_WAIT = 1.0  # seconds for the answer to the last of them
-_DEADLINE = 20.0
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
 _LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
 _REST = 0.05  # seconds that a host rests at least when its pace has no place: fewer turns, and some packets at each
 _STRAYS = 3  # answers from addresses that nobody asked, after which datagrams go by sockets of their own
 _LARGEST = 65535
-_FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
-_MOMENT = 0.01  # seconds until it is tried again
 
-Item: TypeAlias = tuple[Question, Callable[[], Conversation]]
-Done: TypeAlias = Callable[[int, "Exchange | None"], None]
 _Flow: TypeAlias = tuple[bytes, int]  # the host's packed address and its port
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A host whose questions are under way."""
-
-    target: Target
-    source: str  # our address towards it
-    told: Done
-    left: int
-    over: asyncio.Future[None]
-    queue: deque[Callable[[], None]] = field(default_factory=deque)
-    waiting: bool = False  # it stands among those that want to send, or waits for its pace
-    open: dict[int, _Syns | Talk] = field(default_factory=dict)
-
-    def done(self, number: int, exchange: Exchange | None) -> None:
-        """A question is settled; with None it is left to the ordinary sockets."""
-        self.open.pop(number, None)
-        self.told(number, exchange)
-        self.left -= 1
-        if not self.left and not self.over.done():
-            self.over.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.over.done():
-            self.over.set_exception(error)
-
-
-class _Syns:
-    """A TCP port that is asked whether it takes a connection."""
-
-    def __init__(self, engine: Engine, asked: _Asked, number: int, item: Item, local_port: int) -> None:
-        self.question, self.conversation = item
-        self.sequence = secrets.randbits(32)
-        self._engine, self._asked, self._number = engine, asked, number
-        self._journal = Journal(engine.gate, asked.target, _DEADLINE)
-        self._ends = (asked.source, local_port), (str(asked.target), self.question.port)
-        host = asked.target.address
-        self._packet = segments.syn(
-            ip_address(asked.source).packed, local_port, host.packed, self.question.port, self.sequence
-        )
-        self._tries = 0
-        self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def send(self) -> None:
-        """One more SYN goes out."""
-        if self._number not in self._asked.open:
-            return
-        try:
-            self._engine.emit_syn(self._packet, self._asked.target)
-        except OSError as error:
-            if error.errno not in _FULL:
-                self._end(Answer(PortState.UNMEASURED, local_error(error)))
-                return
-            self._timer = self._loop.call_later(_MOMENT, self._engine.queue, self._asked, self.send)
-            return
-        if not self._tries:
-            self._journal.start()
-            near, far = map(endpoint_text, self._ends)
-            self._journal.note("asking", detail=f"{near} {far}")
-        self._sent_at = self._loop.time()
-        self._tries += 1
-        if self._tries <= len(GAPS):
-            self._timer = self._loop.call_later(GAPS[self._tries - 1], self._engine.queue, self._asked, self.send)
-        else:
-            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
-
-    def cancel(self) -> None:
-        """End without a result."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def heard(self, reply: segments.Reply) -> None:
-        """The host's own answer: it accepts, or refuses."""
-        rtt_ms = None
-        if self._tries == 1:  # else it may answer an earlier try (Karn's algorithm)
-            rtt_ms = (self._loop.time() - self._sent_at) * 1000
-            self._engine.gate.note_rtt(self._asked.target, rtt_ms / 1000)
-        if reply.accepts:
-            self._end(Answer(PortState.OPEN, SYN_ACK, str(self._asked.target), rtt_ms))
-        elif reply.refuses:
-            self._end(Answer(PortState.CLOSED, RST, str(self._asked.target), rtt_ms))
-
-    def refused(self, error: IcmpError) -> None:
-        """An ICMP error came about a SYN. A router's may pass with the next packet; the host's own word stands."""
-        self._journal.note_icmp([error])
-        if error.reason == PORT_UNREACHABLE and error.offender == self._asked.target.address:
-            self._silent()
-
-    def _silent(self) -> None:
-        told = judge_icmp(self._journal.icmp, self._asked.target.address, self._asked.source)
-        self._end(told or Answer(PortState.FILTERED, NO_RESPONSE))
-
-    def _end(self, answer: Answer) -> None:
-        if self._number not in self._asked.open:
-            return
-        self.cancel()
-        observation = Observation()
-        if answer.state is PortState.OPEN:
-            self._journal.note("connected", detail=" ".join(map(endpoint_text, self._ends)))
-        else:
-            self._journal.note("not-connected", detail=answer.reason)
-            try:
-                observation = _not_connected(self.conversation(), answer.reason)
-            except Exception:  # a fault of ours: the ordinary sockets ask again, and tell of it
-                self._asked.done(self._number, None)
-                return
-        self._asked.done(
-            self._number,
-            Exchange(
-                question=self.question,
-                state=answer.state,
-                reason=answer.reason,
-                by=answer.by,
-                tries=self._tries,
-                rtt_ms=answer.rtt_ms,
-                observation=observation,
-                at=self._journal.at,
-                events=tuple(self._journal.events),
-            ),
-        )
-
-
-def _not_connected(conversation: Conversation, reason: str) -> Observation:
-    """What a conversation concludes when there is no connection."""
-    try:
-        next(conversation)
-        while True:
-            conversation.send(NotConnected(reason))
-    except StopIteration as end:
-        observation: Observation = end.value
-        return observation
 
 
 class _Shared:
     """What the talks of one host need of the socket that all share."""
 
-    def __init__(self, engine: Engine, asked: _Asked, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, asked: Asked, sock: socket.socket) -> None:
         self.local_port = endpoint(sock.getsockname())[1]
         self._engine, self._asked, self._sock = engine, asked, sock
 
@@ -202,7 +59,7 @@ class _Shared:
             try:
                 self._sock.sendmsg([data], ancillary, 0, address)
             except OSError as error:
-                if error.errno in _FULL:
+                if error.errno in ROOM_IS_SHORT:
                     return FULL
                 self._engine.read_errors(self._sock)
                 if last or error.errno not in PENDING:
@@ -218,10 +75,10 @@ class Engine:
     def __init__(self, gate: Gate, wire: Wire | None) -> None:
         self.gate = gate
         self._wire = wire
-        self._syns: dict[_Flow, _Syns] = {}
+        self._syns: dict[_Flow, Syns] = {}
         self._talks: dict[_Flow, Talk] = {}
-        self._hosts: dict[bytes, list[_Asked]] = {}
-        self._ready: deque[_Asked] = deque()
+        self._hosts: dict[bytes, list[Asked]] = {}
+        self._ready: deque[Asked] = deque()
         self._pumping = False
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
@@ -255,10 +112,15 @@ class Engine:
         """
         if not items:
             return
-        source = self.gate.source(target.address)
-        asked = _Asked(target, source, told, len(items), self._loop.create_future())
+        try:
+            source = self.gate.source(target.address)
+        except OSError:  # no way there just now: the ordinary sockets tell of it, port by port
+            for number in range(len(items)):
+                told(number, None)
+            return
+        asked = Asked(target, source, told, len(items), self._loop.create_future())
         self._hosts.setdefault(target.address.packed, []).append(asked)
-        flows: list[tuple[dict[_Flow, _Syns] | dict[_Flow, Talk], _Flow]] = []
+        flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []
         try:
             async with self.gate.consented(target):
                 async with self.gate.alone():
@@ -281,8 +143,8 @@ class Engine:
                 del self._hosts[target.address.packed]
 
     def _begin(
-        self, asked: _Asked, number: int, item: Item
-    ) -> tuple[dict[_Flow, _Syns] | dict[_Flow, Talk], _Flow] | None:
+        self, asked: Asked, number: int, item: Item
+    ) -> tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow] | None:
         question, make = item
         address = asked.target.address
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -290,13 +152,13 @@ class Engine:
         if question.transport == "tcp" and flow not in self._syns and (pair := self._syn_sockets(family)) is not None:
             local_port = endpoint(pair[1].getsockname())[1]
             self.gate.remember(TCP, local_port, asked.target, question.port)
-            syns = self._syns[flow] = asked.open[number] = _Syns(self, asked, number, item, local_port)
+            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, local_port)
             self.queue(asked, syns.send)
             return self._syns, flow
         if question.transport == "udp" and flow not in self._talks and (sock := self._udp_socket(family)) is not None:
             line = _Shared(self, asked, sock)
             self.gate.remember(UDP, line.local_port, asked.target, question.port)
-            journal = Journal(self.gate, asked.target, _DEADLINE)
+            journal = Journal(self.gate, asked.target, DEADLINE)
             talk = Talk(
                 line,
                 journal,
@@ -331,13 +193,13 @@ class Engine:
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def queue(self, asked: _Asked, send: Callable[[], None]) -> None:
+    def queue(self, asked: Asked, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace, and everybody's, has a place."""
         asked.queue.append(send)
         if not asked.waiting:
             self._want(asked)
 
-    def _want(self, asked: _Asked) -> None:
+    def _want(self, asked: Asked) -> None:
         asked.waiting = True
         self._ready.append(asked)
         self._wake()

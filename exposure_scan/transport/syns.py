@@ -1,0 +1,177 @@
+"""A host whose questions the engine asks, and one of its TCP ports: SYNs, and what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Protocol, TypeAlias
+
+from exposure_scan.conversation import Conversation, Exchange, NotConnected, Observation, endpoint_text
+from exposure_scan.model import PortState, Question, Target
+
+from . import segments
+from .gate import Gate
+from .icmp import PORT_UNREACHABLE, IcmpError
+from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, judge_icmp, local_error
+from .talk import Talk
+
+GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
+_LAST_WAIT = 1.0  # seconds for the answer to the last of them
+DEADLINE = 20.0
+FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
+_MOMENT = 0.01  # seconds until it is tried again
+
+Item: TypeAlias = tuple[Question, Callable[[], Conversation]]
+Done: TypeAlias = Callable[[int, "Exchange | None"], None]
+
+
+class Sender(Protocol):
+    """What a port needs of the engine."""
+
+    gate: Gate
+
+    def queue(self, asked: Asked, send: Callable[[], None]) -> None:
+        """Call `send` when the host's pace, and everybody's, has a place."""
+
+    def emit_syn(self, packet: bytes, target: Target) -> None:
+        """Send a packet with its IP header."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A host whose questions are under way."""
+
+    target: Target
+    source: str  # our address towards it
+    told: Done
+    left: int
+    over: asyncio.Future[None]
+    queue: deque[Callable[[], None]] = field(default_factory=deque)
+    waiting: bool = False  # it stands among those that want to send, or waits for its pace
+    open: dict[int, Syns | Talk] = field(default_factory=dict)
+
+    def done(self, number: int, exchange: Exchange | None) -> None:
+        """A question is settled; with None it is left to the ordinary sockets."""
+        self.open.pop(number, None)
+        self.told(number, exchange)
+        self.left -= 1
+        if not self.left and not self.over.done():
+            self.over.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more can be asked."""
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+class Syns:
+    """A TCP port that is asked whether it takes a connection."""
+
+    def __init__(self, engine: Sender, asked: Asked, number: int, item: Item, local_port: int) -> None:
+        self.question, self.conversation = item
+        self.sequence = secrets.randbits(32)
+        self._engine, self._asked, self._number = engine, asked, number
+        self._journal = Journal(engine.gate, asked.target, DEADLINE)
+        self._ends = (asked.source, local_port), (str(asked.target), self.question.port)
+        host = asked.target.address
+        self._packet = segments.syn(
+            ip_address(asked.source).packed, local_port, host.packed, self.question.port, self.sequence
+        )
+        self._tries = 0
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def send(self) -> None:
+        """One more SYN goes out."""
+        if self._number not in self._asked.open:
+            return
+        try:
+            self._engine.emit_syn(self._packet, self._asked.target)
+        except OSError as error:
+            if error.errno not in FULL:
+                self._end(Answer(PortState.UNMEASURED, local_error(error)))
+                return
+            self._timer = self._loop.call_later(_MOMENT, self._engine.queue, self._asked, self.send)
+            return
+        if not self._tries:
+            self._journal.start()
+            near, far = map(endpoint_text, self._ends)
+            self._journal.note("asking", detail=f"{near} {far}")
+        self._sent_at = self._loop.time()
+        self._tries += 1
+        if self._tries <= len(GAPS):
+            self._timer = self._loop.call_later(GAPS[self._tries - 1], self._engine.queue, self._asked, self.send)
+        else:
+            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
+
+    def cancel(self) -> None:
+        """End without a result."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def heard(self, reply: segments.Reply) -> None:
+        """The host's own answer: it accepts, or refuses."""
+        rtt_ms = None
+        if self._tries == 1:  # else it may answer an earlier try (Karn's algorithm)
+            rtt_ms = (self._loop.time() - self._sent_at) * 1000
+            self._engine.gate.note_rtt(self._asked.target, rtt_ms / 1000)
+        if reply.accepts:
+            self._end(Answer(PortState.OPEN, SYN_ACK, str(self._asked.target), rtt_ms))
+        elif reply.refuses:
+            self._end(Answer(PortState.CLOSED, RST, str(self._asked.target), rtt_ms))
+
+    def refused(self, error: IcmpError) -> None:
+        """An ICMP error came about a SYN. A router's may pass with the next packet; the host's own word stands."""
+        self._journal.note_icmp([error])
+        if error.reason == PORT_UNREACHABLE and error.offender == self._asked.target.address:
+            self._silent()
+
+    def _silent(self) -> None:
+        told = judge_icmp(self._journal.icmp, self._asked.target.address, self._asked.source)
+        self._end(told or Answer(PortState.FILTERED, NO_RESPONSE))
+
+    def _end(self, answer: Answer) -> None:
+        if self._number not in self._asked.open:
+            return
+        self.cancel()
+        observation = Observation()
+        if answer.state is PortState.OPEN:
+            self._journal.note("connected", detail=" ".join(map(endpoint_text, self._ends)))
+        else:
+            self._journal.note("not-connected", detail=answer.reason)
+            try:
+                observation = _not_connected(self.conversation(), answer.reason)
+            except Exception:  # a fault of ours: the ordinary sockets ask again, and tell of it
+                self._asked.done(self._number, None)
+                return
+        self._asked.done(
+            self._number,
+            Exchange(
+                question=self.question,
+                state=answer.state,
+                reason=answer.reason,
+                by=answer.by,
+                tries=self._tries,
+                rtt_ms=answer.rtt_ms,
+                observation=observation,
+                at=self._journal.at,
+                events=tuple(self._journal.events),
+            ),
+        )
+
+
+def _not_connected(conversation: Conversation, reason: str) -> Observation:
+    """What a conversation concludes when there is no connection."""
+    try:
+        next(conversation)
+        while True:
+            conversation.send(NotConnected(reason))
+    except StopIteration as end:
+        observation: Observation = end.value
+        return observation
