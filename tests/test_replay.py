@@ -22,7 +22,7 @@ from test_overheard import GREETING, REFUSED, REGISTER
 from typer.testing import CliRunner
 
 from exposure_scan import lab, scope, sweep
-from exposure_scan.cli.replay import replay_command
+from exposure_scan.cli.others import replay_command
 from exposure_scan.lab.packets import (
     ACK,
     ADMIN_PROHIBITED,

@@ -17,17 +17,25 @@ import typer
 from .evidence import evidence_command
 from .fingerprint import fingerprint_app
 from .history import add_history
-from .imports import import_nmap
-from .replay import REPLAY_EXAMPLE, replay_command
+from .others import import_nmap, replay_command
+from .output import (
+    DeviceOption,
+    EvidenceFile,
+    Expect,
+    HtmlFile,
+    JsonFile,
+    Output,
+    Present,
+    Quiet,
+    Verbose,
+    VoicemailPorts,
+    site_words,
+)
 from .saved import report_command, verify
 from .shared import (
     FAILED,
-    GO,
-    INCONCLUSIVE,
     INTERRUPTED,
-    NO_GO,
     WRONG_USE,
-    DeviceWord,
     Packs,
     Templates,
     console,
@@ -124,28 +132,17 @@ def scan(
     ] = None,
     reference: Annotated[str | None, typer.Option(help="Where the consent is recorded: a ticket, a mail.")] = None,
     until: Annotated[str | None, typer.Option(help="Last day of the authorization, as 2026-12-31.")] = None,
-    device: Annotated[
-        DeviceWord | None, typer.Option(help="What stands there, declared by you: nobody can see it all from outside.")
-    ] = None,
-    expect: Annotated[
-        str | None, typer.Option(help="Services meant to be open, as udp/5060,tcp/443.", metavar="LIST")
-    ] = None,
-    voicemail_ports: Annotated[
-        str | None, typer.Option(help="Where voicemail was moved, as smtp=2525,imap=1143.", metavar="LIST")
-    ] = None,
-    present: Annotated[
-        str | None,
-        typer.Option(help="Who confirmed that this address is the live site, and how; for sites that stay silent."),
-    ] = None,
+    device: DeviceOption = None,
+    expect: Expect = None,
+    voicemail_ports: VoicemailPorts = None,
+    present: Present = None,
     ports: Annotated[
         str, typer.Option(help="default, wide (all TCP ports), or a list as tcp/25,udp/5060.")
     ] = "default",
-    json_file: Annotated[
-        str | None, typer.Option("--json", help="Write the scan as JSON; - is standard output.", metavar="FILE")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the HTML report.", metavar="FILE")] = None,
+    json_file: JsonFile = None,
+    html: HtmlFile = None,
     templates: Templates = None,
-    evidence: Annotated[Path | None, typer.Option(help="Write the bundle that `verify` reads.", metavar="FILE")] = None,
+    evidence: EvidenceFile = None,
     require_declarations: Annotated[
         bool, typer.Option("--require-declarations", help="No go while a practice is undeclared.")
     ] = False,
@@ -159,8 +156,8 @@ def scan(
         ),
     ] = False,
     packs: Packs = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict line only.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every port and every practice.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Scan one site from outside and say GO, NO-GO or INCONCLUSIVE."""
     import asyncio
@@ -168,43 +165,19 @@ def scan(
     from exposure_scan import scope, sweep, vantage
     from exposure_scan.sweep import vantage as checks
 
-    words: scope.Words = {
-        "device": device.value if device else None,
-        "expect": expect,
-        "voicemail_ports": voicemail_ports,
-        "present": present,
-        "internal": internal,
-        "require_declarations": require_declarations,
-    }
+    output = Output(json_file, html, evidence, quiet, verbose, templates)
+    words = site_words(device, expect, voicemail_ports, present)
+    words["internal"] = internal
+    words["require_declarations"] = require_declarations
     order = _order(targets or [], site, sites, authorized_by, reference, until, words)
     order = checks.looking_from(order, vantage.stored_path(), sweep.now())
     fingerprints = known(packs)
     asked = ports if ports in ("default", "wide") else scope.parse_services(ports)
-    if templates is not None:
-        from exposure_scan import report
-
-        report.check_templates(templates)
-    json_path = None if json_file in (None, "-") else Path(json_file)
-    if html or evidence or json_path:
-        from exposure_scan import evidence as files
-
-        for path in filter(None, (html, evidence, json_path)):
-            files.check_writable(path)
+    output.check()
     with progress(silent=quiet or json_file == "-") as notice:
         scanning = sweep.scan_site(order, ports=asked, known=fingerprints, notice=notice, second_opinion=second_opinion)
         result = asyncio.run(scanning)
-    document = result.scan.to_json() if json_file is not None else ""
-    if evidence is not None:
-        sweep.write_bundle(evidence, result)
-    if json_file == "-":
-        typer.echo(document, nl=False)
-    else:
-        if json_path is not None:
-            files.write_file(json_path, document)
-        _print_summary(result.scan, quiet=quiet, verbose=verbose)
-    if html is not None:  # last: a mistake in a template of one's own loses nothing of the scan
-        files.write_file(html, sweep.render(result.scan, "html", templates=templates))
-    raise typer.Exit(_code(result.scan))
+    output.write(result)
 
 
 def _order(
@@ -235,12 +208,6 @@ def _order(
     return scope.order_from_words(targets, authorized_by=authorized_by, reference=reference, until=until, **words)
 
 
-def _code(result: Scan) -> int:
-    from exposure_scan.model import Verdict
-
-    return {Verdict.GO: GO, Verdict.NO_GO: NO_GO, Verdict.INCONCLUSIVE: INCONCLUSIVE}[result.verdict]
-
-
 def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
     from exposure_scan import report
 
@@ -248,7 +215,7 @@ def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
 
 
 app.command("import-nmap", epilog="Example: exposure-scan import-nmap nmap.xml")(import_nmap)
-app.command("replay", epilog=REPLAY_EXAMPLE)(replay_command)
+app.command("replay", epilog="Example: exposure-scan replay capture.pcap --address 198.51.100.10")(replay_command)
 
 
 # --- demo ----------------------------------------------------------------------------------------
