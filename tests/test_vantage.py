@@ -7,11 +7,13 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from peers import Wire, run, wire
+from sites_files import CONSENT, HEAD
+from typer.testing import CliRunner
 from vantage_ends import (
     BEHIND,
     GREETING,
@@ -31,9 +33,11 @@ from vantage_ends import (
 )
 
 from exposure_scan import vantage
+from exposure_scan.cli import app
 from exposure_scan.conversation import Event, Exchange, Observation
 from exposure_scan.model import PortState, Problem, Question, Vantage
 from exposure_scan.plan import default_ports
+from exposure_scan.report import load_scan
 from exposure_scan.sweep.vantage import Check, Reach, conclude, looking_from
 
 
@@ -291,3 +295,25 @@ def test_a_scan_looks_from_what_was_kept_unless_the_sites_file_has_its_own_check
         Vantage(name="office", forged=("tcp/80",)),
     ):
         assert looking_from(replace(plain, vantage=own), path, NOW).vantage == own
+
+
+@pytest.mark.usefixtures("practice_site")
+def test_a_sweep_looks_from_what_was_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that this network cannot ask is unmeasured, whichever command asks."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    stored = vantage.stored_path()
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    told = [
+        (HOST, _exchange(port, f"{HOST}|40000", None if port == "tcp/25" else f"{HOST}|40000"))
+        for port in default_ports()
+    ]
+    conclude(HOST, datetime.now(UTC), told).keep(stored)
+    (tmp_path / "sites.toml").write_text(HEAD.replace("198.51.100.12", "198.51.100.10") + CONSENT)
+    words = ["sweep", "--sites", str(tmp_path / "sites.toml"), "--all", "--no-mail", "--out", str(tmp_path / "out")]
+    ended = CliRunner().invoke(app, [*words, "--db", f"sqlite:///{tmp_path / 'h.sqlite3'}"])
+    assert ended.exit_code == 1, ended.output
+    (file,) = (tmp_path / "out").glob("*/scan.json")
+    (host,) = load_scan(file.read_text()).hosts
+    seen = {port.key: (port.state, port.reason) for port in host.ports}
+    assert seen["tcp/25"] == (PortState.UNMEASURED, "vantage-blind")
+    assert seen["tcp/143"] == (PortState.OPEN, "syn-ack")

@@ -55,10 +55,11 @@ def sweep_command(
     import asyncio
 
     from exposure_scan import evidence as files
-    from exposure_scan import sweep
+    from exposure_scan import sweep, vantage
     from exposure_scan.history.store import default_url, open_store
     from exposure_scan.model import Problem
     from exposure_scan.sweep import fleet, nightly, outgoing, waiting
+    from exposure_scan.sweep.vantage import looking_from
 
     read = sites_file(sites)
     try:
@@ -79,8 +80,9 @@ def sweep_command(
                 packets_per_second=rate,
                 known=fingerprints,
             )
+            orders = [looking_from(order, vantage.stored_path(), sweep.now()) for order in read.orders]
             with _bar() as told:
-                found = asyncio.run(nightly.sweep(read.orders, store, settings, told=told))
+                found = asyncio.run(nightly.sweep(orders, store, settings, told=told))
             fleet.write(out, read, store, sweep.now())
             _print(found, out)
             if dry_run and read.mail:
