@@ -37,8 +37,9 @@ package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away fr
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 	@BIN=$(BIN) PYTHON=$(PYTHON) sh tests/package_check.sh
 
-bench: $(VENV)/ready ## How long one open and one silent host take, as ratios to a peer
+bench: $(VENV)/ready ## How long one host and many take, as ratios to a peer
 	@$(INSIDE) $(BIN)/python bench/bench.py
+	@$(INSIDE) $(BIN)/python bench/many.py
 	@$(INSIDE) $(BIN)/python bench/sweep.py
 	@$(BIN)/python bench/fleet.py
 

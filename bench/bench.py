@@ -67,9 +67,9 @@ def main() -> None:
                 line_ += f"; nmap -sS -sU -sV -T4, same ports: {against:.2f} s; ratio {took / against:.3f}"
             print(line_ + ("" if took < target else "  MISSED"))
     bare = min(seconds([sys.executable, "-c", "pass"], (0,)) for _ in range(20))
-    for word in ("--version", "--help"):
+    for word, most in (("--version", 4), ("--help", 10)):
         ours_ = min(seconds([sys.executable, "-m", "exposure_scan", word], (0,)) for _ in range(20))
-        print(f"{word}: {ours_ * 1000:.0f} ms; python -c pass: {bare * 1000:.0f} ms; ratio {ours_ / bare:.1f} (< 8)")
+        print(f"{word}: {ours_ * 1000:.0f} ms; python -c pass: {bare * 1000:.0f} ms; ratio {ours_ / bare:.1f} (< {most})")
     if shutil.which("nmap") is None:
         print("nmap is not installed, so there is no peer to compare with: apt-get install nmap")
 
