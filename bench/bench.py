@@ -69,7 +69,8 @@ def main() -> None:
     bare = min(seconds([sys.executable, "-c", "pass"], (0,)) for _ in range(20))
     for word, most in (("--version", 4), ("--help", 10)):
         ours_ = min(seconds([sys.executable, "-m", "exposure_scan", word], (0,)) for _ in range(20))
-        print(f"{word}: {ours_ * 1000:.0f} ms; python -c pass: {bare * 1000:.0f} ms; ratio {ours_ / bare:.1f} (< {most})")
+        ratio = ours_ / bare
+        print(f"{word}: {ours_ * 1000:.0f} ms; python -c pass: {bare * 1000:.0f} ms; ratio {ratio:.1f} (< {most})")
     if shutil.which("nmap") is None:
         print("nmap is not installed, so there is no peer to compare with: apt-get install nmap")
 

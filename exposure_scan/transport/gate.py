@@ -368,24 +368,25 @@ class Gate:
             held.pop_all()
             return sock
 
-    def raw_syns(self, family: int) -> tuple[socket.socket, socket.socket] | None:
-        """A socket that sends packets with their IP header, and one that keeps a TCP port; None where it may not.
+    def raw_syns(self, family: int, ports: int) -> tuple[socket.socket, ...] | None:
+        """A socket that sends packets with their IP header, and some that keep a TCP port; None where it may not.
 
-        Nobody listens at that port, so the kernel tears down what answers there.
+        Nobody listens at those ports, so the kernel tears down what answers there.
         """
         with ExitStack() as held:
             try:
-                sender = _Socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-                held.callback(sender.close)
-                holder = _Socket(family, socket.SOCK_STREAM)
-                held.callback(holder.close)
-                if family == socket.AF_INET6:
-                    holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                holder.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - it does not listen
+                found = [_Socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)]
+                held.callback(found[0].close)
+                for _ in range(ports):
+                    found.append(_Socket(family, socket.SOCK_STREAM))
+                    held.callback(found[-1].close)
+                    if family == socket.AF_INET6:
+                        found[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    found[-1].bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - hears nothing
             except OSError:  # no right, or no descriptor: the ordinary sockets wait for theirs
                 return None
             held.pop_all()
-        return sender, holder
+        return tuple(found)
 
     def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
         """Packets between these ports are ours (6 is TCP, 17 is UDP)."""

@@ -27,7 +27,7 @@ from .gate import Gate
 from .icmp import IcmpError, read_addressed_errors
 from .journal import Journal, endpoint, local_error
 from .packets import TCP, UDP, Packet
-from .syns import DEADLINE, Asked, Done, Item, Syns
+from .syns import DEADLINE, GAPS, Asked, Done, Item, Syns
 from .syns import FULL as ROOM_IS_SHORT
 from .talk import FULL, Talk
 from .wire import Wire, wired
@@ -82,7 +82,7 @@ class Engine:
         self._pumping = False
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
-        self._raw: dict[int, tuple[socket.socket, socket.socket] | None] = {}
+        self._raw: dict[int, tuple[socket.socket, ...] | None] = {}
         self._loop = asyncio.get_running_loop()
         if wire is not None:
             wire.tcp, wire.icmp = self._segment, self._icmp
@@ -150,9 +150,10 @@ class Engine:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         flow = (address.packed, question.port)
         if question.transport == "tcp" and flow not in self._syns and (pair := self._syn_sockets(family)) is not None:
-            local_port = endpoint(pair[1].getsockname())[1]
-            self.gate.remember(TCP, local_port, asked.target, question.port)
-            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, local_port)
+            local_ports = tuple(endpoint(sock.getsockname())[1] for sock in pair[1:])
+            for local_port in local_ports:
+                self.gate.remember(TCP, local_port, asked.target, question.port)
+            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, local_ports)
             self.queue(asked, syns.send)
             return self._syns, flow
         if question.transport == "udp" and flow not in self._talks and (sock := self._udp_socket(family)) is not None:
@@ -182,13 +183,14 @@ class Engine:
                 self._loop.add_reader(sock.fileno(), self._read, sock)
         return self._udp[family]
 
-    def _syn_sockets(self, family: int) -> tuple[socket.socket, socket.socket] | None:
+    def _syn_sockets(self, family: int) -> tuple[socket.socket, ...] | None:
         if self._wire is None:
             return None
         if family not in self._raw:
-            pair = self._raw[family] = self.gate.raw_syns(family)
+            pair = self._raw[family] = self.gate.raw_syns(family, len(GAPS) + 1)
             if pair is not None:
-                self._wire.tcp_ports |= {endpoint(pair[1].getsockname())[1].to_bytes(2, "big")}
+                ports = (endpoint(sock.getsockname())[1] for sock in pair[1:])
+                self._wire.tcp_ports |= {port.to_bytes(2, "big") for port in ports}
         return self._raw[family]
 
     # --- sending ---------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ class Reply:
 
     host: bytes  # packed
     port: int
+    local_port: int
     acknowledged: int
     flags: int
 
@@ -57,5 +58,5 @@ def read(raw: bytes) -> Reply | None:
     start = (raw[0] & 0x0F) * 4 if version == 4 else 40
     if len(raw) < start + 20:
         return None
-    port, acknowledged, flags = struct.unpack_from("!H6xIxB", raw, start)
-    return Reply(raw[12:16] if version == 4 else raw[8:24], port, acknowledged, flags)
+    port, local_port, acknowledged, flags = struct.unpack_from("!HH4xIxB", raw, start)
+    return Reply(raw[12:16] if version == 4 else raw[8:24], port, local_port, acknowledged, flags)

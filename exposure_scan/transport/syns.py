@@ -72,16 +72,12 @@ class Asked:
 class Syns:
     """A TCP port that is asked whether it takes a connection."""
 
-    def __init__(self, engine: Sender, asked: Asked, number: int, item: Item, local_port: int) -> None:
+    def __init__(self, engine: Sender, asked: Asked, number: int, item: Item, local_ports: tuple[int, ...]) -> None:
         self.question, self.conversation = item
         self.sequence = secrets.randbits(32)
         self._engine, self._asked, self._number = engine, asked, number
         self._journal = Journal(engine.gate, asked.target, DEADLINE)
-        self._ends = (asked.source, local_port), (str(asked.target), self.question.port)
-        host = asked.target.address
-        self._packet = segments.syn(
-            ip_address(asked.source).packed, local_port, host.packed, self.question.port, self.sequence
-        )
+        self._ports = local_ports  # another for each try: a way that loses one flow for ever may pass the next
         self._tries = 0
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -91,8 +87,10 @@ class Syns:
         """One more SYN goes out."""
         if self._number not in self._asked.open:
             return
+        local_port = self._ports[self._tries % len(self._ports)]
+        ends = ip_address(self._asked.source).packed, local_port, self._asked.target.address.packed, self.question.port
         try:
-            self._engine.emit_syn(self._packet, self._asked.target)
+            self._engine.emit_syn(segments.syn(*ends, self.sequence), self._asked.target)
         except OSError as error:
             if error.errno not in FULL:
                 self._end(Answer(PortState.UNMEASURED, local_error(error)))
@@ -101,14 +99,17 @@ class Syns:
             return
         if not self._tries:
             self._journal.start()
-            near, far = map(endpoint_text, self._ends)
-            self._journal.note("asking", detail=f"{near} {far}")
+        self._journal.note("asking", detail=self._ends(local_port))
         self._sent_at = self._loop.time()
         self._tries += 1
         if self._tries <= len(GAPS):
             self._timer = self._loop.call_later(GAPS[self._tries - 1], self._engine.queue, self._asked, self.send)
         else:
             self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
+
+    def _ends(self, local_port: int) -> str:
+        near, far = (self._asked.source, local_port), (str(self._asked.target), self.question.port)
+        return f"{endpoint_text(near)} {endpoint_text(far)}"
 
     def cancel(self) -> None:
         """End without a result."""
@@ -122,6 +123,7 @@ class Syns:
             rtt_ms = (self._loop.time() - self._sent_at) * 1000
             self._engine.gate.note_rtt(self._asked.target, rtt_ms / 1000)
         if reply.accepts:
+            self._journal.note("connected", detail=self._ends(reply.local_port))
             self._end(Answer(PortState.OPEN, SYN_ACK, str(self._asked.target), rtt_ms))
         elif reply.refuses:
             self._end(Answer(PortState.CLOSED, RST, str(self._asked.target), rtt_ms))
@@ -141,9 +143,7 @@ class Syns:
             return
         self.cancel()
         observation = Observation()
-        if answer.state is PortState.OPEN:
-            self._journal.note("connected", detail=" ".join(map(endpoint_text, self._ends)))
-        else:
+        if answer.state is not PortState.OPEN:
             self._journal.note("not-connected", detail=answer.reason)
             try:
                 observation = _not_connected(self.conversation(), answer.reason)
