@@ -27,7 +27,7 @@ from .gate import Gate
 from .icmp import IcmpError, read_addressed_errors
 from .journal import Journal, endpoint, local_error
 from .packets import TCP, UDP, Packet
-from .syns import DEADLINE, GAPS, Asked, Done, Item, Syns
+from .syns import DEADLINE, PORTS, Asked, Done, Item, Syns
 from .syns import FULL as ROOM_IS_SHORT
 from .talk import FULL, Talk
 from .wire import Wire, wired
@@ -187,7 +187,7 @@ class Engine:
         if self._wire is None:
             return None
         if family not in self._raw:
-            pair = self._raw[family] = self.gate.raw_syns(family, len(GAPS) + 1)
+            pair = self._raw[family] = self.gate.raw_syns(family, PORTS)
             if pair is not None:
                 ports = (endpoint(sock.getsockname())[1] for sock in pair[1:])
                 self._wire.tcp_ports |= {port.to_bytes(2, "big") for port in ports}

@@ -21,6 +21,10 @@ from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, judge_icmp, loc
 from .talk import Talk
 
 GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
+# From which of our ports each try leaves: a firewall may want to see a SYN twice before it lets the flow pass, and a
+# way of several lines may lose one flow for ever and carry the next.
+_PORT_OF_TRY = (0, 0, 1)
+PORTS = max(_PORT_OF_TRY) + 1
 _LAST_WAIT = 1.0  # seconds for the answer to the last of them
 DEADLINE = 20.0
 FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
@@ -77,7 +81,7 @@ class Syns:
         self.sequence = secrets.randbits(32)
         self._engine, self._asked, self._number = engine, asked, number
         self._journal = Journal(engine.gate, asked.target, DEADLINE)
-        self._ports = local_ports  # another for each try: a way that loses one flow for ever may pass the next
+        self._ports = local_ports
         self._tries = 0
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -87,7 +91,7 @@ class Syns:
         """One more SYN goes out."""
         if self._number not in self._asked.open:
             return
-        local_port = self._ports[self._tries % len(self._ports)]
+        local_port = self._ports[_PORT_OF_TRY[self._tries]]
         ends = ip_address(self._asked.source).packed, local_port, self._asked.target.address.packed, self.question.port
         try:
             self._engine.emit_syn(segments.syn(*ends, self.sequence), self._asked.target)
