@@ -16,7 +16,7 @@ from exposure_scan.conversation import Caller, Conversation, Exchange, Observati
 from exposure_scan.model import Authorization, Echo, PortState, Purpose, Question, Target, Vantage
 from exposure_scan.sweep import asking
 from exposure_scan.sweep.asking import Asking, Told
-from exposure_scan.transport import Engine, Gate
+from exposure_scan.transport import Engine, Gate, Lateness
 
 HOST = "198.51.100.10"
 TARGET = Target(ip_address(HOST), (), Authorization(by="practice site"))
@@ -53,11 +53,10 @@ def scan(
 
     async def main() -> list[Told]:
         gate = Gate(clock=lambda: AT)
-        gate.lag.worst = lag
         nobody = cast("Engine", SimpleNamespace(ask=leave_all))
         caller = Caller("exposure-scan/0", "synthetic")
         where = vantage or Vantage(name="synthetic", checked=True)
-        return await Asking(gate, nobody, TARGET, where, caller, lambda _: None).run(questions)
+        return await Asking(gate, nobody, Lateness(lag), TARGET, where, caller, lambda _: None).run(questions)
 
     return asyncio.run(main())
 

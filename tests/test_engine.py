@@ -125,6 +125,76 @@ def test_an_answer_from_elsewhere_is_left_to_a_socket_that_can_tell_it() -> None
     assert run(main()) == [None]
 
 
+def test_an_answer_that_comes_while_the_next_try_waits_for_its_place_is_heard() -> None:
+    """The first try's answer, late: it must count as it would on a socket that keeps it."""
+    silent_then = script(CONNECT, Send(b"one"), anything(0.2), Send(b"two"), anything(0.2))
+
+    async def main() -> tuple[list[Exchange | None], int]:
+        gate, whom = Gate(clock=Clock()), peers.target(HOST, rate=1, burst=1)
+        gate.admit(whom)
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            host.bind((HOST, 0))
+            heard: list[bytes] = []
+
+            def answer_the_first_late() -> None:
+                data, source = host.recvfrom(100)
+                heard.append(data)
+                if len(heard) == 1:  # after the first wait, and before the pace lets the second go
+                    loop.call_later(0.5, host.sendto, b"late", source)
+
+            loop.add_reader(host, answer_the_first_late)
+            try:
+                return await ask(gate, whom, ("udp", host.getsockname()[1], silent_then)), len(heard)
+            finally:
+                loop.remove_reader(host)
+
+    (found,), _ = run(main())
+    assert found is not None
+    assert (found.state, found.reason) == ("open", "udp-reply")
+    assert [event.what for event in found.events] == ["connected", "sent", "silent", "sent", "received"]
+
+
+def test_a_late_answer_of_a_host_that_was_asked_before_is_no_strangers() -> None:
+    """It must not drive the questions of other hosts off the shared socket."""
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        other = peers.target(ROUTER)
+        gate.admit(other)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            host.bind((HOST, 0))
+            ours: list[tuple[str, int]] = []
+
+            def late(_: bytes) -> list[bytes]:
+                """The other host has just been asked; now the first one speaks."""
+                host.sendto(b"late", ours[0])
+                return []
+
+            async with engine(gate), peers.answering(late, ROUTER) as silent:  # one engine for both
+                await ask(gate, whom, ("udp", host.getsockname()[1], script(CONNECT, Send(b"one"), anything(0.2))))
+                ours.append(host.recvfrom(100)[1])
+                return await ask(gate, other, ("udp", silent.port, TALK))
+
+    assert answers(run(main())) == [("open|filtered", "no-response", None)]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_way_out_that_stays_full_ends_and_measures_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        for module in ("raw", "syns"):
+            monkeypatch.setattr(f"exposure_scan.transport.{module}.DEADLINE", 0.1)
+        monkeypatch.setattr("exposure_scan.transport.raw._Shared.emit", full)
+        monkeypatch.setattr(Engine, "emit_syn", full)
+        return await ask(gate, whom, (kind, 25, TALK if kind == "udp" else probe("silent")))
+
+    assert answers(run(main())) == [("unmeasured", "local-error: No buffer space available", None)]
+
+
 def test_the_same_port_twice_is_asked_once_here() -> None:
     async def main() -> list[Exchange | None]:
         gate, whom = admitted()

@@ -13,7 +13,7 @@ from peers import CONNECT, HOST, SILENT, Clock, Make, admitted, anything, ask, r
 
 from exposure_scan.conversation import Receive, Send
 from exposure_scan.transport import Gate
-from exposure_scan.transport.pace import Bucket
+from exposure_scan.transport.pace import Bucket, Lag
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -198,3 +198,21 @@ def test_tcp_silence_of_a_known_host_still_takes_three_syns(says: str) -> None:
         assert exchange.state.value == "filtered"
 
     run(main(), real_time=True)  # the kernel's repetitions take the time that they take
+
+
+def test_a_scan_notices_only_the_lateness_of_its_own_time() -> None:
+    """In a sweep one late moment must not spoil the silences of all sites that come after it."""
+
+    async def main() -> tuple[float, float]:
+        lag = Lag()
+        async with lag.measured():
+            with lag.noticed() as first:
+                await asyncio.sleep(0.06)  # the measuring has begun
+                asyncio.get_running_loop().skips.skipped += 5  # type: ignore[attr-defined]
+                await asyncio.sleep(0.06)
+            with lag.noticed() as second:
+                await asyncio.sleep(0.06)
+        return first.worst, second.worst
+
+    first, second = run(main())
+    assert first > 4 > second

@@ -18,7 +18,7 @@ from functools import partial
 from exposure_scan import plan, protocols
 from exposure_scan.conversation import Caller, Conversation, Exchange, Observation, replay
 from exposure_scan.model import Echo, PortState, Problem, Purpose, Question, Target, Vantage
-from exposure_scan.transport import Engine, Gate, converse
+from exposure_scan.transport import Engine, Gate, Lateness, converse
 
 from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of, miss_of, one_helped
 from .knocks import MOST_ASKED_ON, Knocks, knocks
@@ -51,6 +51,7 @@ class Asking:
 
     gate: Gate
     swift: Engine
+    late: Lateness  # while this scan was under way
     target: Target
     vantage: Vantage
     caller: Caller
@@ -176,7 +177,7 @@ class Asking:
 
     async def _again(self, questions: Sequence[Question]) -> None:
         """Ask again what was silent with too few tries for this path, or while we were late ourselves."""
-        spoiled = self.gate.lag.worst > _SPOILED
+        spoiled = self.late.worst > _SPOILED
         faults = [q for q in questions if self._reason(q).startswith(("local-error", "our-error"))]
         for number in range(_ROUNDS):
             samples = self._loss()[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import hashlib
 import logging
 import os
@@ -145,7 +144,7 @@ async def sweep(
         ended(Ended(name, None, why))
     queue = [by_name[name] for name in left if name in by_name]
     gate = Gate(clock=clock, packets_per_second=settings.packets_per_second)
-    async with gate.lag.measured(), _few_collections(), _until(settings.stop_file) as stopped:
+    async with gate.lag.measured(), _until(settings.stop_file) as stopped:
         waiting = iter(queue)
 
         async def work() -> None:
@@ -172,17 +171,6 @@ async def sweep(
     if not store.left_of(run):
         store.end_run(run, clock())
     return found
-
-
-@contextlib.asynccontextmanager
-async def _few_collections() -> AsyncIterator[None]:
-    """Look for garbage less often: what many sites under way hold is in use, and looking at it costs a third."""
-    before = gc.get_threshold()
-    gc.set_threshold(200_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextlib.asynccontextmanager

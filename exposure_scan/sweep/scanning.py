@@ -13,7 +13,7 @@ from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
 from exposure_scan.model import Evidence, Pack, Scan, Scanner, Target
 from exposure_scan.model.ranges import ranges_text
-from exposure_scan.transport import HEADER, Capture, Frames, Gate, engine, raw_packets, rebuild, record
+from exposure_scan.transport import HEADER, Capture, Frames, Gate, Lateness, engine, raw_packets, rebuild, record
 
 from . import derive, rules, second
 from .asking import Asking, Told
@@ -102,17 +102,18 @@ async def _scan(
         done += number
         notice(Progress(order.site.name, done, of))
 
-    async with record(gate, targets) as capture, engine(gate) as swift:
-        told = await asyncio.gather(
-            *(
-                Asking(gate, swift, target, order.vantage, caller, more, order.site.present is not None).run(
-                    questions[target], swept[target]
+    with gate.lag.noticed() as late:
+        async with record(gate, targets) as capture, engine(gate) as swift:
+            told = await asyncio.gather(
+                *(
+                    Asking(gate, swift, late, target, order.vantage, caller, more, order.site.present is not None).run(
+                        questions[target], swept[target]
+                    )
+                    for target in targets
                 )
-                for target in targets
             )
-        )
     async with gate.alone():
-        result = _judged(order, targets, gate, started, told, capture, known or classify.built_in())
+        result = _judged(order, targets, (started, gate.now()), told, capture, known or classify.built_in(), late)
     if second_opinion:
         pairs = list(zip(targets, result.scan.hosts, strict=True))
         opinion = await second.second_opinion(gate, pairs)
@@ -124,12 +125,13 @@ async def _scan(
 def _judged(
     order: scope.Order,
     targets: Sequence[Target],
-    gate: Gate,
-    started: datetime,
+    times: tuple[datetime, datetime],
     told: Sequence[list[Told]],
     capture: Capture | None,
     known: classify.Known,
+    late: Lateness,
 ) -> Result:
+    started, finished = times
     wire = capture is not None and capture.complete
     entries = capture.entries if capture and wire else rebuild(row.exchange for rows in told for row in rows)
     asked = _kept(targets, told, capture, entries)
@@ -138,7 +140,7 @@ def _judged(
         scanner=_scanner(started),
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         started=started,
-        finished=gate.now(),
+        finished=finished,
         site=order.site,
         authorization=order.authorization,
         partner=order.partner,
@@ -147,7 +149,7 @@ def _judged(
         packs=packs_of(hosts, known),
         evidence=tuple(one.evidence for group in asked.values() for one in group),
         capture="wire" if wire else "transcript",
-        lag_ms=round(gate.lag.worst * 1000, 1),
+        lag_ms=round(late.worst * 1000, 1),
         **judge(hosts, order.site, order.vantage, started),
     )
     keys = dict.fromkeys(line for rows in told for row in rows for line in row.exchange.keys)

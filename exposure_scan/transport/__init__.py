@@ -14,6 +14,7 @@ from .frames import Frames
 from .gate import Gate, NotAuthorized
 from .icmp import read_icmp
 from .knock import Knock, knock
+from .pace import Lateness
 from .packets import Packet, read_packets
 from .pcap import HEADER, raw_packets
 from .raw import Engine, engine
@@ -28,6 +29,7 @@ __all__ = [
     "Frames",
     "Gate",
     "Knock",
+    "Lateness",
     "NotAuthorized",
     "Packet",
     "converse",

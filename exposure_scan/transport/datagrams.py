@@ -19,7 +19,7 @@ from exposure_scan.conversation import (
 )
 
 from .icmp import read_errors
-from .journal import Journal, endpoint, local_error, ready
+from .journal import MOMENT, NO_ROOM, Journal, endpoint, local_error, ready
 
 _HEADER = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
 _LARGEST = 65535
@@ -35,8 +35,6 @@ PENDING |= {
     errno.ENONET,
     errno.EOPNOTSUPP,
 }
-NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine is full just now
-MOMENT = 0.01  # seconds until it is tried again
 
 
 class Datagrams:

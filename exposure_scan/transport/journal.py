@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import select
 import socket
 from dataclasses import dataclass
 from datetime import datetime
 
-from exposure_scan.conversation import Event, What
-from exposure_scan.model import Address, Echo, PortState, Target
+from exposure_scan.conversation import Event, Exchange, Observation, What
+from exposure_scan.model import Address, Echo, PortState, Question, Target
 
 from .gate import Gate
 from .icmp import PORT_UNREACHABLE, IcmpError
 
+DEADLINE = 20.0  # seconds from the first packet of a conversation to its end
+NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine is full just now
+MOMENT = 0.01  # seconds until it is tried again
 SYN_ACK, RST, NO_RESPONSE = "syn-ack", "rst", "no-response"
 
 
@@ -81,6 +85,22 @@ class Journal:
     def patience(self, seconds: float) -> float:
         """How long to wait for what comes at once if it comes: `seconds`, or less on a path that is known."""
         return self.gate.patience(self.target, seconds)
+
+    def exchange(self, question: Question, answer: Answer, tries: int, observation: Observation) -> Exchange:
+        """What the conversation leaves behind."""
+        return Exchange(
+            question=question,
+            state=answer.state,
+            reason=answer.reason,
+            by=answer.by,
+            tries=tries,
+            rtt_ms=answer.rtt_ms,
+            observation=observation,
+            at=self.at,
+            events=tuple(self.events),
+            enciphered=tuple(self.enciphered),
+            keys=tuple(self.keys),
+        )
 
     async def pace(self, size: int) -> None:
         """Wait for the gate's pace; the conversation does not lose that time."""

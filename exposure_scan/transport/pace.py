@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,17 +46,34 @@ class Bucket:
         self.tokens -= cost
 
 
+@dataclass(slots=True, eq=False)
+class Lateness:
+    """How late the event loop was at worst while somebody noticed, in seconds."""
+
+    worst: float = 0.0
+
+
 @dataclass(slots=True)
 class Lag:
-    """How late this process's event loop runs, in seconds: now, and at worst. The pace follows it."""
+    """How late this process's event loop runs just now, in seconds. The pace follows it."""
 
     now: float = 0.0
-    worst: float = 0.0
+    _noticed: set[Lateness] = field(default_factory=set)
 
     @property
     def slowdown(self) -> float:
         """How many times slower to go: a loop that is late cannot listen to more."""
         return 1.0 + min(9.0, self.now / _LATE)
+
+    @contextmanager
+    def noticed(self) -> Iterator[Lateness]:
+        """How late it is at worst while the block runs: one scan's, where many share the loop."""
+        mine = Lateness()
+        self._noticed.add(mine)
+        try:
+            yield mine
+        finally:
+            self._noticed.discard(mine)
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
@@ -68,7 +85,8 @@ class Lag:
                 due = loop.time() + _LAG_STEP
                 await asyncio.sleep(_LAG_STEP)
                 self.now = max(0.0, loop.time() - due)
-                self.worst = max(self.worst, self.now)
+                for one in self._noticed:
+                    one.worst = max(one.worst, self.now)
 
         task = asyncio.create_task(measure())
         try:

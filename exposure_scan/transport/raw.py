@@ -25,11 +25,10 @@ from . import segments
 from .datagrams import PENDING
 from .gate import Gate
 from .icmp import IcmpError, read_addressed_errors
-from .journal import Journal, endpoint, local_error
+from .journal import DEADLINE, Journal, endpoint
 from .packets import TCP, UDP, Packet
-from .syns import DEADLINE, PORTS, Asked, Done, Item, Syns
-from .syns import FULL as ROOM_IS_SHORT
-from .talk import FULL, Talk
+from .syns import PORTS, Asked, Done, Item, Syns
+from .talk import Talk
 from .wire import Wire, wired
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
@@ -52,21 +51,20 @@ class _Shared:
         """Call `send` when the host's pace has a place."""
         self._engine.queue(self._asked, send)
 
-    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> str | None:
-        """Send a datagram to the host; why it could not be sent, if so."""
+    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """Send a datagram to the host.
+
+        Raises:
+            OSError: it did not go out.
+        """
         address = (str(self._asked.target), port)
-        for last in (False, True):
-            try:
-                self._sock.sendmsg([data], ancillary, 0, address)
-            except OSError as error:
-                if error.errno in ROOM_IS_SHORT:
-                    return FULL
-                self._engine.read_errors(self._sock)
-                if last or error.errno not in PENDING:
-                    return local_error(error)
-            else:
-                return None
-        return None
+        try:
+            self._sock.sendmsg([data], ancillary, 0, address)
+        except OSError as error:
+            if error.errno not in PENDING:
+                raise
+            self._engine.read_errors(self._sock)  # it was about an earlier one; this one did not go yet
+            self._sock.sendmsg([data], ancillary, 0, address)
 
 
 class Engine:
@@ -78,11 +76,13 @@ class Engine:
         self._syns: dict[_Flow, Syns] = {}
         self._talks: dict[_Flow, Talk] = {}
         self._hosts: dict[bytes, list[Asked]] = {}
+        self._before: set[bytes] = set()  # hosts that were asked: their late answers are no strangers'
         self._ready: deque[Asked] = deque()
         self._pumping = False
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
         self._raw: dict[int, tuple[socket.socket, ...] | None] = {}
+        self._users = 0
         self._loop = asyncio.get_running_loop()
         if wire is not None:
             wire.tcp, wire.icmp = self._segment, self._icmp
@@ -141,6 +141,7 @@ class Engine:
             self._hosts[target.address.packed].remove(asked)
             if not self._hosts[target.address.packed]:
                 del self._hosts[target.address.packed]
+                self._before.add(target.address.packed)
 
     def _begin(
         self, asked: Asked, number: int, item: Item
@@ -299,6 +300,8 @@ class Engine:
     def _elsewhere(self, packed: bytes) -> None:
         """Somebody answered whom nobody asked: sockets of their own can tell what was answered."""
         if packed not in self._hosts:
+            if packed in self._before:
+                return
             self._strays += 1
         for asked in self._hosts.get(packed) or [one for several in self._hosts.values() for one in several]:
             for number, one in list(asked.open.items()):
@@ -307,20 +310,21 @@ class Engine:
                     asked.done(number, None)
 
 
-_ENGINES: WeakKeyDictionary[Gate, tuple[Engine, list[None]]] = WeakKeyDictionary()
+_ENGINES: WeakKeyDictionary[Gate, Engine] = WeakKeyDictionary()
 
 
 @asynccontextmanager
 async def engine(gate: Gate) -> AsyncIterator[Engine]:
     """The gate's engine while the block runs, the same for all who want it."""
     async with wired(gate) as wire:
-        made, users = _ENGINES.get(gate) or (Engine(gate, wire), [])
-        _ENGINES[gate] = made, users
-        users.append(None)
+        made = _ENGINES.get(gate)
+        if made is None:
+            made = _ENGINES[gate] = Engine(gate, wire)
+        made._users += 1
         try:
             yield made
         finally:
-            users.pop()
-            if not users:
+            made._users -= 1
+            if not made._users:
                 del _ENGINES[gate]
                 made.close()

@@ -26,7 +26,7 @@ from exposure_scan.model import Echo, PortState, Question, Target
 from .datagrams import Datagrams
 from .echo import Echoes, system_ping
 from .gate import Gate
-from .journal import Answer, Journal
+from .journal import DEADLINE, Answer, Journal
 from .stream import Stream
 from .talk import judged
 
@@ -46,7 +46,7 @@ class _Line(Protocol):
 
 
 async def converse(
-    gate: Gate, target: Target, question: Question, conversation: Conversation, *, deadline: float = 20.0
+    gate: Gate, target: Target, question: Question, conversation: Conversation, *, deadline: float = DEADLINE
 ) -> Exchange:
     """Ask one question, in the words of `conversation`.
 
@@ -77,14 +77,14 @@ async def _over_tcp(journal: Journal, question: Question, conversation: Conversa
     stream = Stream(journal, question.port)
     observation = await _drive(conversation, stream, journal)
     answer = stream.answer or Answer(PortState.UNMEASURED, "not-asked")
-    return _exchange(journal, question, answer, stream.tries, observation)
+    return journal.exchange(question, answer, stream.tries, observation)
 
 
 async def _over_udp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
     line = Datagrams(journal, question.port, question.ttl)
     observation = await _drive(conversation, line, journal)
     answer = judged(observation, journal, line.local, line.fault, line.tries, line.rtt_ms, line.elsewhere)
-    return _exchange(journal, question, answer, line.tries, observation)
+    return journal.exchange(question, answer, line.tries, observation)
 
 
 async def _over_icmp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
@@ -97,23 +97,7 @@ async def _over_icmp(journal: Journal, question: Question, conversation: Convers
         journal.events[:] = [Event(0.0, "silent")] if answer.state is Echo.SILENT else []
     elif answer.state is Echo.UNMEASURED:
         journal.events.clear()  # a record would say that silence was measured
-    return _exchange(journal, question, answer, tries, observation)
-
-
-def _exchange(journal: Journal, question: Question, answer: Answer, tries: int, observation: Observation) -> Exchange:
-    return Exchange(
-        question=question,
-        state=answer.state,
-        reason=answer.reason,
-        by=answer.by,
-        tries=tries,
-        rtt_ms=answer.rtt_ms,
-        observation=observation,
-        at=journal.at,
-        events=tuple(journal.events),
-        enciphered=tuple(journal.enciphered),
-        keys=tuple(journal.keys),
-    )
+    return journal.exchange(question, answer, tries, observation)
 
 
 async def _drive(conversation: Conversation, line: _Line, journal: Journal) -> Observation:

@@ -200,26 +200,28 @@ class Stream:
                 secured = tunnel.handshake()
             except ssl.SSLError as error:
                 await self._flush(self._sock, tunnel)  # the alert
-                return self._not_secured(reason(error))
+                return self._not_secured(reason(error), tunnel)
             if not await self._flush(self._sock, tunnel):
-                return self._not_secured(End.RESET)
+                return self._not_secured(End.RESET, tunnel)
             if secured is not None:
                 self._tunnel = tunnel
                 detail = f"{secured.version} {secured.cipher} {secured.certificate.hex()}"
                 self._journal.note("secured", detail=detail)
                 return secured
             if late:
-                return self._not_secured(NO_RESPONSE)
+                return self._not_secured(NO_RESPONSE, tunnel)
             late = loop.time() >= until
             data, end = await self._read_raw(self._sock, _CHUNK, until)
             if end is not None:
-                return self._not_secured(NO_RESPONSE if end is End.SILENT else end)
+                return self._not_secured(NO_RESPONSE if end is End.SILENT else end, tunnel)
             self._journal.note_enciphered("received", data)
             tunnel.fed(data)
             await asyncio.sleep(0)
 
-    def _not_secured(self, why: str) -> NotSecured:
+    def _not_secured(self, why: str, tunnel: Tunnel | None = None) -> NotSecured:
         why = str(why)
+        if tunnel is not None:
+            self._journal.keys += tunnel.keys()
         self._journal.note("not-secured", detail=why)
         if self._sock is not None and self._tunnel is None:
             self.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,18 @@ from exposure_scan.model import PortState, Question, Target
 from . import segments
 from .gate import Gate
 from .icmp import PORT_UNREACHABLE, IcmpError
-from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, judge_icmp, local_error
+from .journal import (
+    DEADLINE,
+    MOMENT,
+    NO_RESPONSE,
+    NO_ROOM,
+    RST,
+    SYN_ACK,
+    Answer,
+    Journal,
+    judge_icmp,
+    local_error,
+)
 from .talk import Talk
 
 GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
@@ -26,9 +36,6 @@ GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
 _PORT_OF_TRY = (0, 0, 1)
 PORTS = max(_PORT_OF_TRY) + 1
 _LAST_WAIT = 1.0  # seconds for the answer to the last of them
-DEADLINE = 20.0
-FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine has no room just now
-_MOMENT = 0.01  # seconds until it is tried again
 
 Item: TypeAlias = tuple[Question, Callable[[], Conversation]]
 Done: TypeAlias = Callable[[int, "Exchange | None"], None]
@@ -96,10 +103,10 @@ class Syns:
         try:
             self._engine.emit_syn(segments.syn(*ends, self.sequence), self._asked.target)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in NO_ROOM or self._journal.over:
                 self._end(Answer(PortState.UNMEASURED, local_error(error)))
-                return
-            self._timer = self._loop.call_later(_MOMENT, self._engine.queue, self._asked, self.send)
+            else:
+                self._timer = self._loop.call_later(MOMENT, self._engine.queue, self._asked, self.send)
             return
         if not self._tries:
             self._journal.start()
@@ -154,20 +161,7 @@ class Syns:
             except Exception:  # a fault of ours: the ordinary sockets ask again, and tell of it
                 self._asked.done(self._number, None)
                 return
-        self._asked.done(
-            self._number,
-            Exchange(
-                question=self.question,
-                state=answer.state,
-                reason=answer.reason,
-                by=answer.by,
-                tries=self._tries,
-                rtt_ms=answer.rtt_ms,
-                observation=observation,
-                at=self._journal.at,
-                events=tuple(self._journal.events),
-            ),
-        )
+        self._asked.done(self._number, self._journal.exchange(self.question, answer, self._tries, observation))
 
 
 def _not_connected(conversation: Conversation, reason: str) -> Observation:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -29,12 +30,11 @@ from exposure_scan.conversation import (
 from exposure_scan.model import Address, PortState, Question, Target
 
 from .icmp import IcmpError
-from .journal import NO_RESPONSE, Answer, Journal, judge_icmp
+from .journal import MOMENT, NO_RESPONSE, NO_ROOM, Answer, Journal, judge_icmp, local_error
 
 log = logging.getLogger("exposure_scan")
 
-FULL = "full"  # the way out of this machine has no room just now
-_MOMENT = 0.01  # seconds until it is tried again
+_MOST_EARLY = 64  # datagrams that are kept for the next wait; what floods us loses the rest
 _WEIGHT = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
 _TTL, _HOP_LIMIT = 2, 52  # linux/in.h IP_TTL, linux/in6.h IPV6_HOPLIMIT
 
@@ -47,8 +47,12 @@ class Line(Protocol):
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
 
-    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> str | None:
-        """Send a datagram to the host; why it could not be sent, if so."""
+    def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """Send a datagram to the host.
+
+        Raises:
+            OSError: it did not go out.
+        """
 
 
 class Talk:
@@ -67,6 +71,7 @@ class Talk:
         self._line, self._journal, self._conversation, self._done = line, journal, conversation, done
         self._source, self._target = ends
         self._waiting: Receive | None = None
+        self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)  # came while nobody waited: a socket would keep them
         self._timer: asyncio.TimerHandle | None = None
         self.tries = 0  # datagrams that went out
         self._weight = 0
@@ -140,10 +145,14 @@ class Talk:
             if self._target.address.version == 6:
                 level, name = (socket.IPPROTO_IPV6, _HOP_LIMIT)
             ancillary = [(level, name, struct.pack("=i", ttl))]
-        fault = self._line.emit(self._data, self.question.port, ancillary)
-        if fault == FULL:
-            self._timer = self._loop.call_later(_MOMENT, self._line.queue, lambda: self._safely(self._send))
-            return
+        fault = None
+        try:
+            self._line.emit(self._data, self.question.port, ancillary)
+        except OSError as error:
+            if error.errno in NO_ROOM and not self._journal.over:
+                self._timer = self._loop.call_later(MOMENT, self._line.queue, lambda: self._safely(self._send))
+                return
+            fault = local_error(error)
         if not self._journal.events:  # the time in the queue does not count
             self._journal.start()
             local, peer = self._ends()
@@ -158,17 +167,35 @@ class Talk:
         self._go_on(None)
 
     def _receive(self, request: Receive) -> Heard | None:
-        if self._refused:
-            self._refused = False
-            return self._ended(End.RESET)
         if not self.tries or self._journal.over:
             return self._ended(End.SILENT)
-        seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
         self._waiting, self._weight = request, 0
-        self._timer = self._loop.call_at(
-            min(self._loop.time() + seconds, self._journal.until), self._safely, self._silent
-        )
+        heard = None
+        while self._early and heard is None:
+            heard = self._take(self._early.popleft())
+        if heard is None and self._refused:
+            self._refused = False
+            heard = self._ended(End.RESET)
+        if heard is not None:
+            self._waiting = None
+            return heard
+        seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
+        until = min(self._loop.time() + seconds, self._journal.until)
+        self._timer = self._loop.call_at(until, self._safely, self._silent)
         return None
+
+    def _take(self, data: bytes) -> Heard | None:
+        """A datagram for the wait that is on; what the wait is told if it ends with it."""
+        assert self._waiting is not None
+        self._journal.note("received", data)
+        if self._waiting.enough(data):
+            if self._rtt_ms is None and self.tries:
+                self._rtt_ms = (self._loop.time() - self._last_sent) * 1000
+                if self.tries == 1:  # else it may answer an earlier try (Karn's algorithm)
+                    self._journal.gate.note_rtt(self._target, self._rtt_ms / 1000)
+            return Heard(data, End.ENOUGH)
+        self._weight += len(data) + _WEIGHT
+        return self._ended(End.LIMIT) if self._weight > self._waiting.limit else None
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -177,20 +204,12 @@ class Talk:
         self._safely(self._heard, data)
 
     def _heard(self, data: bytes) -> None:
-        if self._over or self._waiting is None:
+        if self._over:
             return
-        request = self._waiting
-        self._journal.note("received", data)
-        if request.enough(data):
-            if self._rtt_ms is None and self.tries:
-                self._rtt_ms = (self._loop.time() - self._last_sent) * 1000
-                if self.tries == 1:  # else it may answer an earlier try (Karn's algorithm)
-                    self._journal.gate.note_rtt(self._target, self._rtt_ms / 1000)
-            self._wake(Heard(data, End.ENOUGH))
-            return
-        self._weight += len(data) + _WEIGHT
-        if self._weight > request.limit:
-            self._wake(self._ended(End.LIMIT))
+        if self._waiting is None:
+            self._early.append(data)
+        elif (heard := self._take(data)) is not None:
+            self._wake(heard)
 
     def refused(self, error: IcmpError) -> None:
         """An ICMP error came about a datagram of ours."""
@@ -221,19 +240,7 @@ class Talk:
     def _end(self, observation: Observation) -> None:
         self._over = True
         answer = judged(observation, self._journal, self._source, self._fault, self.tries, self._rtt_ms)
-        self._done(
-            Exchange(
-                question=self.question,
-                state=answer.state,
-                reason=answer.reason,
-                by=answer.by,
-                tries=self.tries,
-                rtt_ms=answer.rtt_ms,
-                observation=observation,
-                at=self._journal.at,
-                events=tuple(self._journal.events),
-            )
-        )
+        self._done(self._journal.exchange(self.question, answer, self.tries, observation))
 
 
 def judged(
