@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from commands import Say, sayer
 
-from exposure_scan.cli import run
 from exposure_scan.lab import sites_file
 from exposure_scan.report import load_scan
 
@@ -25,30 +24,9 @@ BY = ("--authorized-by", "practice site")
 SITES = ("--sites", str(sites_file()))
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Say = Callable[..., Said]
-
-
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    """Run one command in an empty folder; whatever it does, it must end by an exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_one(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["exposure-scan", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run()
-        out, err = capsys.readouterr()
-        return Said(ended.value.code if isinstance(ended.value.code, int) else 0, out, err)
-
-    return run_one
+    return sayer(monkeypatch, capsys, tmp_path)
 
 
 def sent_packets() -> int:

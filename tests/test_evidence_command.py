@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import random
 import struct
-import sys
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
@@ -14,24 +12,24 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from commands import Say, sayer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exposure_scan import evidence
-from exposure_scan.cli import app, run
+from exposure_scan.cli import app
 from exposure_scan.cli.evidence import evidence_command
 from exposure_scan.conversation import events_of
 from exposure_scan.model import Scan
 from exposure_scan.model.ranges import MOST_FRAMES, joined_ranges, read_ranges
 from exposure_scan.report import load_scan
-from exposure_scan.transport.cutting import cut
 from exposure_scan.transport.flows import Flow, read_flows
 from exposure_scan.transport.packets import read_packets
+from exposure_scan.transport.pcap import cut
 
 LAB = Path(__file__).parents[1] / "pcaps" / "lab"
 SITE = "exposed-server"
 PCAP = (LAB / f"{SITE}.pcap").read_bytes()
-Say = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,18 +40,7 @@ def _added() -> None:
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def one(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["exposure-scan", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run()
-        out, err = capsys.readouterr()
-        return (ended.value.code if isinstance(ended.value.code, int) else 0), out, err
-
-    return one
+    return sayer(monkeypatch, capsys, tmp_path, 120)
 
 
 def flows_of(capture: bytes, scan: Scan) -> list[Flow]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import samples
 import typer
+from commands import Say, sayer
 
-from exposure_scan.cli import app, run
+from exposure_scan.cli import app
 from exposure_scan.cli.history import add_history
 from exposure_scan.history.pruning import Pruned
 from exposure_scan.history.store import Store, default_url, open_store
@@ -20,7 +19,6 @@ from exposure_scan.model import PortState, Scan, Status, Verdict
 
 DAY = timedelta(days=1)
 ADDRESS = "198.51.100.10"
-Say = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,18 +34,7 @@ def db(tmp_path: Path) -> str:
 
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def one(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["exposure-scan", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run()
-        out, err = capsys.readouterr()
-        return (ended.value.code if isinstance(ended.value.code, int) else 0), out, err
-
-    return one
+    return sayer(monkeypatch, capsys, tmp_path, 160)
 
 
 def scan_of(number: int, site: str = "exposed-server", **more: object) -> Scan:

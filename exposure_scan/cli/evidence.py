@@ -110,7 +110,7 @@ def _cut(saved: Path, capture: bytes | None, pieces: tuple[Evidence, ...]) -> tu
     """The packets of the pieces, and how many they are."""
     from exposure_scan.model import Problem
     from exposure_scan.model.ranges import joined_ranges, read_ranges
-    from exposure_scan.transport.cutting import cut
+    from exposure_scan.transport.pcap import cut
 
     if capture is None:
         raise Problem(f"{saved} holds no capture; --pcap needs an evidence.zip with one.")

@@ -50,8 +50,9 @@ _NOTES: Mapping[How, str] = MappingProxyType(
             "sockets said and saw. Observed are: what was sent and received, both ends, the times, that a\n"
             "connection was asked for, came about, was refused, ended or torn down, and ICMP errors. Made up\n"
             "are all other parts of the headers (sequence numbers, time to live, window, the cut into\n"
-            "segments). Not there are: repetitions by the kernel, the end of connections that the scanner\n"
-            "closed, a wide sweep's knocks, and pings that another program sent.\n"
+            "segments), and which attempt was refused where two were under way. Not there are: repetitions\n"
+            "by the kernel, the end of connections that the scanner closed, a wide sweep's knocks, and pings\n"
+            "that another program sent.\n"
             "scan.json holds every byte that was sent and received, and names the frames of each piece of evidence.\n"
         ),
         "none": "There is no capture. scan.json holds every byte that was sent and received, as the sockets saw it.\n",

@@ -16,7 +16,7 @@ LIMIT = 1024**3  # bytes of a file
 LARGEST = 262_144  # bytes of a packet, as much as tcpdump takes
 MOST = 5_000_000  # packets; blocks of a pcapng file count alike
 
-_CLASSIC = MappingProxyType({  # magic number: byte order, parts of a second
+CLASSIC = MappingProxyType({  # magic number: byte order, parts of a second
     b"\xd4\xc3\xb2\xa1": ("<", 1_000_000),
     b"\xa1\xb2\xc3\xd4": (">", 1_000_000),
     b"\x4d\x3c\xb2\xa1": ("<", 1_000_000_000),
@@ -70,8 +70,8 @@ class Recording:
             ValueError: it is no capture, is damaged, or exceeds a limit.
         """
         magic = self._file.read(4)
-        if magic in _CLASSIC:
-            return self._classic(*_CLASSIC[magic])
+        if magic in CLASSIC:
+            return self._classic(*CLASSIC[magic])
         if magic == _SECTION:
             return self._blocks()
         raise ValueError(f"{self._name} is no capture: it begins neither as pcap nor as pcapng")

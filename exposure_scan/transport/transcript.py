@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from ipaddress import ip_address
 
 from exposure_scan.conversation import Event, Exchange
@@ -18,7 +18,7 @@ from exposure_scan.model import Address
 
 from .headers import checksum, summed
 from .icmp import read_icmp
-from .packets import ICMP, TCP, UDP
+from .packets import TCP, UDP
 from .pcap import entry
 
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
@@ -71,11 +71,8 @@ class _Datagrams:
         elif event.what in ("sent", "received"):
             outward = event.what == "sent"
             source, destination = self._ends if outward else self._ends[::-1]
-            raw = (
-                _echo(source, destination, event.data)
-                if not self._ends[1][1]
-                else _udp(source, destination, event.data)
-            )
+            make = _udp if self._ends[1][1] else _echo  # a ping has no port
+            raw = make(source, destination, event.data)
             if outward:
                 self._last = raw
             yield raw
@@ -84,26 +81,20 @@ class _Datagrams:
 
 
 @dataclass(slots=True)
-class _Side:
-    """One direction of a connection: the number of its next byte."""
-
-    next: int = 0
-
-
-@dataclass(slots=True)
 class _Connection:
+    """A connection, and the number of each side's next byte: ours first."""
+
     near: _Ends
     far: _Ends
-    ours: _Side = field(default_factory=_Side)
-    theirs: _Side = field(default_factory=_Side)
+    next: list[int] = field(default_factory=lambda: [0, 0])
     syn: bytes = b""
 
     def segment(self, *, outward: bool, flags: int, data: bytes = b"") -> bytes:
         """The next segment of one side; SYN and FIN count as a byte (RFC 9293, section 3.4)."""
-        mine, other = (self.ours, self.theirs) if outward else (self.theirs, self.ours)
+        mine, other = (0, 1) if outward else (1, 0)
         ends = (self.near, self.far) if outward else (self.far, self.near)
-        raw = _tcp(*ends, mine.next, other.next if flags & _ACK else 0, flags, data)
-        mine.next += len(data) + bool(flags & (_SYN | _FIN))
+        raw = _tcp(*ends, self.next[mine], self.next[other] if flags & _ACK else 0, flags, data)
+        self.next[mine] += len(data) + bool(flags & (_SYN | _FIN))
         return raw
 
 
@@ -159,7 +150,7 @@ def _ends(detail: str) -> tuple[_Ends, _Ends]:
     return near, far
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _address(end: _Ends) -> Address:
     return ip_address(end[0])
 
@@ -192,7 +183,7 @@ def _tcp(source: _Ends, destination: _Ends, sequence: int, acknowledged: int, fl
 def _echo(source: _Ends, destination: _Ends, message: bytes) -> bytes:
     ends = _address(source), _address(destination)
     protocol = _ICMP_FOR[ends[0].version]
-    if protocol in ICMP and message[:1] == bytes([_CHECKSUM6]):
+    if message[:1] == bytes([_CHECKSUM6]):
         message = message[:2] + b"\0\0" + message[4:]
         message = message[:2] + _summed(*ends, protocol, message) + message[4:]
     return _ip(*ends, protocol, message)
@@ -204,5 +195,5 @@ def _error(event: Event, near: _Ends, about: bytes) -> bytes:
     protocol = _ICMP_FOR[ends[0].version]
     quoted = about[: (20 if ends[0].version == 4 else 40) + _QUOTED]
     body = struct.pack("!BBHI", error.type, error.code, 0, 0) + quoted
-    summed = checksum(body) if protocol == 1 else _summed(*ends, protocol, body)
-    return _ip(*ends, protocol, body[:2] + summed + body[4:])
+    total = checksum(body) if protocol == _ICMP_FOR[4] else _summed(*ends, protocol, body)
+    return _ip(*ends, protocol, body[:2] + total + body[4:])
