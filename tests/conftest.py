@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,3 +28,23 @@ def practice_site() -> Iterator[None]:
     """The embedded practice site, up until the last test has ended."""
     with lab.running():
         yield
+
+
+_FIGURES: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def figure() -> Callable[[str, int], None]:
+    """Add to a figure that is printed after the tests: how many inputs, how many bytes."""
+
+    def add(name: str, number: int) -> None:
+        _FIGURES[name] += number
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _FIGURES:
+        terminalreporter.section("figures")
+        for name, number in sorted(_FIGURES.items()):
+            terminalreporter.write_line(f"{name}: {number:,}")
