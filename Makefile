@@ -37,9 +37,8 @@ package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away fr
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 	@BIN=$(BIN) PYTHON=$(PYTHON) sh tests/package_check.sh
 
-bench: $(VENV)/ready ## How long one host and many take, as ratios to a peer
+bench: $(VENV)/ready ## One host and many beside nmap, masscan and svmap: a table and a chart in bench/
 	@$(INSIDE) $(BIN)/python bench/bench.py
-	@$(INSIDE) $(BIN)/python bench/many.py
 	@$(INSIDE) $(BIN)/python bench/sweep.py
 	@$(BIN)/python bench/fleet.py
 

@@ -1,154 +1,206 @@
-"""Many sites over one line, beside Nmap in the same run: time, CPU, memory, and what was missed.
+"""Many sites at once, recognised and judged: ``python bench/many.py [SITES] [--loss SHARE] [--rate N] [--profile]``.
 
-A fifth of the sites is the practice server, the rest is silent. The line takes 40 ms there and back and loses what it
-is told to. Run by `make bench`; needs /dev/net/tun. Peers that are not installed are left out, and said.
-
-    python bench/many.py            the table
-    python bench/many.py ours 20000 one run of ours at so many packets a second, as JSON
+A process of its own scans them through `exposure_scan.sweep` as a sweep does, under one gate, but writes no reports;
+with ``--reports`` it is the whole `exposure-scan sweep` with its history, pages and bundles.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import cProfile
 import gc
 import json
-import re
+import os
+import pstats
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from exposure_scan import lab, plan, scope, sweep
-from exposure_scan.lab.devices import DEVICES
-from exposure_scan.lab.line import NEAR, NOBODY, Place, Quality, line
-from exposure_scan.model import Site
-from exposure_scan.transport import Gate
+from closed import Found, Line, addresses, closed, enter, refuse_a_way_out, truth
 
-SITES = 200
-PLACES = tuple(Place(number, "exposed-server" if number % 5 == 0 else NOBODY) for number in range(1, SITES + 1))
-SERVED = next(device.services for device in DEVICES if device.name == "exposed-server")
-TRUTH = {
-    (place.address, f"{'udp' if one.transport == 'udp' else 'tcp'}/{one.port}")
-    for place in PLACES
-    if place.device != NOBODY
-    for one in SERVED
-}
-RATE = 20_000
-LIMIT = 60  # seconds for a peer
-HEAVY = ["--min-rate", "5000", "--max-retries", "1", "--min-hostgroup", "256"]
-
-Found = set[tuple[str, str]]
+RATE = 20_000  # packets a second to all sites together
+LIMIT = 240.0  # seconds for a run
 
 
-def ports(transport: str) -> str:
-    """The ports that a scan asks, as Nmap takes them."""
-    asked = plan.questions(ip_address(NEAR), Site(name="bench", targets=(NEAR,)))
-    return ",".join(str(one.port) for one in asked if one.transport == transport)
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run cost and found. Seconds, bytes by their MB; `packets` are those that went out over the line."""
+
+    sites: int
+    loss: float
+    seconds: float
+    cpu: float
+    mb: float
+    packets: int
+    probes: int
+    open: int
+    missed: int
+    invented: int
+    verdicts: dict[str, int]
+
+    @property
+    def microseconds(self) -> float:
+        """Of CPU a probe."""
+        return self.cpu / max(1, self.probes) * 1e6
+
+    def text(self) -> str:
+        """One line for the terminal."""
+        false = f"; {self.invented} INVENTED" if self.invented else ""
+        return (
+            f"{self.sites:,} sites, {self.loss:.0%} lost each way: {self.seconds:.1f} s, {self.cpu:.1f} s of CPU "
+            f"({self.microseconds:.0f} us a probe), peak {self.mb:.0f} MB, {self.packets:,} packets; "
+            f"missed {self.missed} of {self.open}{false}"
+        )
 
 
-def ours(rate: float) -> None:
-    """Scan and judge every site in this process, and print what came of it."""
-    orders = iter([scope.order_from_words([place.address], authorized_by="a benchmark") for place in PLACES])
+def places(rate: float) -> int:
+    """How many sites a sweep has under way at that pace."""
+    from exposure_scan.sweep.nightly import Settings
+
+    return Settings(out=Path(), packets_per_second=rate).places
+
+
+def many(line: Line, number: int, loss: float = 0.0, rate: float = RATE, profile: str = "") -> Run:
+    """Scan so many sites in a process of their own.
+
+    Raises:
+        subprocess.SubprocessError: it failed or took too long.
+    """
+    sites = addresses(number)
+    line.quality(40.0, loss, seed=number)
+    command = [sys.executable, __file__, "--here", str(rate), *([profile] if profile else [])]
+    done = subprocess.run(command, input="\n".join(sites), stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT)
+    told = json.loads(done.stdout)
+    found: Found = {(address, key) for address, key in told["open"]}
+    right = truth(sites)
+    return Run(
+        number, loss, told["seconds"], told["cpu"], told["mb"], line.counts().out, told["probes"],
+        len(right), len(right - found), len(found - right), told["verdicts"],
+    )  # fmt: skip
+
+
+def with_reports(line: Line, number: int, rate: float = RATE) -> tuple[float, float]:
+    """Seconds on the clock and of CPU of the whole `exposure-scan sweep`: history, pages and bundles written.
+
+    Raises:
+        subprocess.SubprocessError: it failed or took too long.
+    """
+    line.quality(40.0, 0.0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = folder / "sites.toml"
+        file.write_text("".join(_site(address) for address in addresses(number)))
+        words = ["sweep", "--sites", str(file), "--out", str(folder / "out"), "--all", "--no-mail", "--rate", str(rate)]
+        words += ["--db", f"sqlite:///{folder / 'history.sqlite3'}"]
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "exposure_scan", *words],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "XDG_STATE_HOME": name},
+            check=False,
+            timeout=LIMIT,
+        )
+        if done.returncode not in (0, 1, 3):
+            raise subprocess.CalledProcessError(done.returncode, "exposure-scan sweep")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _site(address: str) -> str:
+    return f'[[site]]\nname = "site {address}"\ntargets = ["{address}"]\nauthorization = {{ by = "a benchmark" }}\n'
+
+
+# --- the process that scans -----------------------------------------------------------------------
+
+
+def _here(rate: float, profile: str) -> None:
+    """Scan the sites of standard input, and print what came of it as JSON."""
+    refuse_a_way_out()
+    from exposure_scan import scope, sweep
+    from exposure_scan.transport import Gate
+
+    sites = sys.stdin.read().split()
     found: list[tuple[str, str]] = []
-    tries = 0
+    verdicts: dict[str, int] = {}
+    probes = 0
+    waiting = iter(sites)
     gc.freeze()
-    gc.set_threshold(200_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)  # as a sweep does
 
     async def main() -> None:
         gate = Gate(packets_per_second=rate)
 
         async def work() -> None:
-            nonlocal tries
-            for order in orders:
+            nonlocal probes
+            for site in waiting:
+                order = scope.order_from_words([site], authorized_by="a benchmark")
                 scan = (await sweep.scan_site(order, gate=gate)).scan
-                tries += sum(proof.tries for proof in scan.evidence)
-                found.extend(
-                    (host.address, port.key) for host in scan.hosts for port in host.ports if port.state == "open"
-                )
+                probes += sum(proof.tries for proof in scan.evidence)
+                verdicts[str(scan.verdict)] = verdicts.get(str(scan.verdict), 0) + 1
+                found.extend((host.address, port.key) for host in scan.hosts for port in host.ports if _open(port))
+                del scan  # a sweep writes it down and lets it go
 
         async with gate.lag.measured():
-            await asyncio.gather(*(work() for _ in range(SITES)))
+            await asyncio.gather(*(work() for _ in range(min(places(rate), len(sites)))))
 
-    asyncio.run(main())
+    began, before = time.monotonic(), time.process_time()
+    if profile:
+        profiler = cProfile.Profile()
+        profiler.runcall(asyncio.run, main())
+        profiler.dump_stats(profile)
+    else:
+        asyncio.run(main())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(
-            {"open": found, "tries": tries, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1024}
+            {
+                "seconds": time.monotonic() - began,
+                "cpu": time.process_time() - before,
+                "mb": usage.ru_maxrss / 1024,
+                "probes": probes,
+                "open": found,
+                "verdicts": verdicts,
+            }
         )
     )
 
 
-def timed(command: list[str]) -> tuple[float, float, str]:
-    """Seconds on the clock, of CPU, and what was printed; a peer that takes too long is ended."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    try:
-        out = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT).stdout
-    except subprocess.TimeoutExpired:
-        out = ""
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - began, cpu, out
+def _open(port: object) -> bool:
+    return str(getattr(port, "state", "")) == "open"
 
 
-def of_nmap(out: str) -> Found:
-    rows = re.findall(r"Host: (\S+) \(\)\tPorts: ([^\t\n]*)", out)
-    return {
-        (host, f"{transport}/{port}")
-        for host, listed in rows
-        for port, transport in re.findall(r"(\d+)/open/(tcp|udp)/", listed)
-    }
-
-
-def peers(targets: Path) -> dict[str, tuple[list[str], Callable[[str], Found]]]:
-    """Each peer's command, and how its answer is read."""
-    found: dict[str, tuple[list[str], Callable[[str], Found]]] = {}
-    if nmap := shutil.which("nmap"):
-        asked = ["-p", f"T:{ports('tcp')},U:{ports('udp')}", "-oG", "-", "-iL", str(targets)]
-        found["nmap, pushed hard, no -sV"] = [nmap, "-n", "-Pn", "-sS", "-sU", *HEAVY, *asked], of_nmap
-        found["nmap -T4, no -sV"] = [nmap, "-n", "-Pn", "-sS", "-sU", "-T4", "--max-retries", "2", *asked], of_nmap
-    return found
-
-
-def main() -> None:
-    """Print the table."""
-    assert lab.inside(), "run this by `make bench`"
-    with tempfile.TemporaryDirectory() as name:
-        targets = Path(name) / "targets"
-        targets.write_text("".join(f"{place.address}\n" for place in PLACES))
-        for loss in (0.0, 0.05):
-            with line(Quality(rtt_ms=40, loss=loss), PLACES):
-                print(
-                    f"{SITES} sites, a fifth open, 40 ms, {loss:.0%} lost each way; {len(TRUTH)} open ports", flush=True
-                )
-                took, _, out = timed([sys.executable, __file__, "ours", str(RATE)])
-                told = json.loads(out)
-                missed = len(TRUTH - {(host, key) for host, key in told["open"]})
-                each = told["cpu"] / told["tries"] * 1e6
-                print(
-                    f"  exposure-scan, recognised and judged: {took:.1f} s, {told['cpu']:.1f} s of CPU, "
-                    f"{told['mb']:.0f} MB, {told['tries']:,} tries ({each:.0f} us each); missed {missed}",
-                    flush=True,
-                )
-                for peer, (command, read) in peers(targets).items():
-                    theirs, cpu, out = timed(command)
-                    missed = len(TRUTH - read(out))
-                    ended = "" if theirs < LIMIT else ", ended by the limit"
-                    print(
-                        f"  {peer}: {theirs:.1f} s{ended}, {cpu:.1f} s of CPU; missed {missed}; "
-                        f"ours takes {took / theirs:.2f} of it",
-                        flush=True,
-                    )
-    if shutil.which("nmap") is None:
-        print("nmap is not installed, so there is no peer to compare with: apt-get install nmap")
+def main(words: Sequence[str]) -> None:
+    """Read the words of the command line, and print a line."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("sites", type=int, nargs="?", default=1000)
+    reader.add_argument("--loss", type=float, default=0.0, help="share lost each way")
+    reader.add_argument("--rate", type=int, default=RATE, help="packets a second")
+    reader.add_argument("--json", action="store_true")
+    reader.add_argument("--reports", action="store_true", help="the whole sweep command instead")
+    reader.add_argument("--profile", action="store_true", help="say where the CPU goes")
+    asked = reader.parse_args(words)
+    enter()
+    with closed() as line, tempfile.TemporaryDirectory() as folder:
+        if asked.reports:
+            seconds, cpu = with_reports(line, asked.sites, asked.rate)
+            print(f"exposure-scan sweep of {asked.sites:,} sites, reports written: {seconds:.1f} s, {cpu:.1f} s of CPU")
+            return
+        stats = f"{folder}/stats" if asked.profile else ""
+        run = many(line, asked.sites, asked.loss, asked.rate, stats)
+        print(json.dumps(asdict(run)) if asked.json else run.text())
+        if stats:
+            pstats.Stats(stats).sort_stats("cumulative").print_stats("exposure_scan", 40)
+            pstats.Stats(stats).sort_stats("tottime").print_stats(20)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["ours"]:
-        ours(float(sys.argv[2]))
+    if sys.argv[1:2] == ["--here"]:
+        _here(float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
     else:
-        main()
+        main(sys.argv[1:])
