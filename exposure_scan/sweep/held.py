@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from exposure_scan.conversation import Event, events_of
 from exposure_scan.model import Echo, Evidence, PortState, Scan
 from exposure_scan.model.ranges import ranges_text
-from exposure_scan.transport import Flow, Frames, read_packets
+from exposure_scan.transport import Flow, Frames, hosts_of, read_flows, read_packets
 
 from . import overhearing
 from .knocks import read_ports
@@ -45,7 +45,8 @@ def disagreements(scan: Scan, capture: bytes | None, name: str) -> list[str]:
     """
     if capture is None:
         return [] if scan.capture == "none" else [f"The capture is missing from {name}."]
-    frames = Frames(read_packets(io.BytesIO(capture), f"the capture in {name}"), scan.evidence)
+    packets = read_packets(io.BytesIO(capture), f"the capture in {name}")
+    frames = Frames(read_flows(packets, hosts_of(scan.evidence)), scan.evidence)
     found: list[str] = []
     numbered = any(proof.frames for proof in scan.evidence)  # scans from before the numbers were kept have none
     for proof in scan.evidence:
@@ -151,7 +152,7 @@ def _answered(flow: Flow, proof: Evidence, last: float) -> bool:
     return any(event.ms + shift < last for event in answers)
 
 
-def _knocks(proof: Evidence, frames: Frames) -> Iterator[str]:
+def _knocks(proof: Evidence, frames: Frames[Flow]) -> Iterator[str]:
     """A group of a wide sweep: each port must have been asked, and have answered as the group says."""
     if proof.state == PortState.UNMEASURED:
         return

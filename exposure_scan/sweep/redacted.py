@@ -13,7 +13,7 @@ from typing import TypeAlias
 from exposure_scan import evidence
 from exposure_scan.conversation import Exchange, Observation, ReplayError, events_of
 from exposure_scan.model import Echo, Evidence, Host, Port, PortState, Problem, Question, Scan
-from exposure_scan.transport import HEADER, Frames, raw_packets, rebuild
+from exposure_scan.transport import HEADER, Frames, hosts_of, rebuild, sketched_flows
 
 from .scanning import Result, frames_text, rederive
 
@@ -59,7 +59,7 @@ def customer_copy(scan: Scan) -> Result:
     """
     copy = redacted(scan)
     entries = rebuild(map(_exchange, copy.evidence))
-    frames = Frames(raw_packets(entries), copy.evidence)
+    frames = Frames(sketched_flows(entries, hosts_of(copy.evidence)), copy.evidence)
     proofs = tuple(proof.model_copy(update={"frames": frames_text(frames, proof)}) for proof in copy.evidence)
     copy = copy.model_copy(update={"evidence": proofs, "capture": "transcript"})
     return Result(copy, HEADER + b"".join(entries))

@@ -13,7 +13,20 @@ from exposure_scan import __version__, classify, plan, scope
 from exposure_scan.conversation import Caller
 from exposure_scan.model import Evidence, Pack, Scan, Scanner, Target
 from exposure_scan.model.ranges import ranges_text
-from exposure_scan.transport import HEADER, Capture, Frames, Gate, Lateness, engine, raw_packets, rebuild, record
+from exposure_scan.transport import (
+    HEADER,
+    Capture,
+    Flow,
+    Frames,
+    Gate,
+    Lateness,
+    Sketch,
+    engine,
+    hosts_of,
+    rebuild,
+    record,
+    sketched_flows,
+)
 
 from . import derive, rules, second
 from .asking import Asking, Told
@@ -175,7 +188,8 @@ def _kept(
                 seen.get((target.address, row.exchange.question.port, _first_local_port(row))),
             )
             kept[target].append(Asked(row.exchange, proof))
-    frames = Frames(raw_packets(entries), [one.evidence for group in kept.values() for one in group])
+    proofs = [one.evidence for group in kept.values() for one in group]
+    frames = Frames(sketched_flows(entries, hosts_of(proofs)), proofs)
     return {
         target: [
             Asked(one.exchange, one.evidence.model_copy(update={"frames": frames_text(frames, one.evidence)}))
@@ -185,7 +199,7 @@ def _kept(
     }
 
 
-def frames_text(frames: Frames, proof: Evidence) -> str:
+def frames_text(frames: Frames[Flow] | Frames[Sketch], proof: Evidence) -> str:
     """The frames of a piece of evidence as it keeps them; of a wide sweep's group the first and the last."""
     ports = read_ports(proof.ports) if proof.ports else ()
     found = sorted({number for flow in frames.flows(proof, ports) for number in flow.frames})

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from .capture import Capture, record
 from .flows import Flow, read_flows
-from .frames import Frames
+from .frames import Frames, hosts_of
 from .gate import Gate, NotAuthorized
 from .icmp import read_icmp
 from .knock import Knock, knock
 from .pace import Lateness
 from .packets import Packet, read_packets
-from .pcap import HEADER, raw_packets
+from .pcap import HEADER
 from .raw import Engine, engine
+from .sketch import Sketch, sketched_flows
 from .sockets import converse
 from .transcript import rebuild
 
@@ -32,13 +33,15 @@ __all__ = [
     "Lateness",
     "NotAuthorized",
     "Packet",
+    "Sketch",
     "converse",
     "engine",
+    "hosts_of",
     "knock",
-    "raw_packets",
     "read_flows",
     "read_icmp",
     "read_packets",
     "rebuild",
     "record",
+    "sketched_flows",
 ]

@@ -22,6 +22,7 @@ from .wire import Wire, wired
 LIMIT = 64 * 1024 * 1024  # bytes kept
 _PORTS = struct.Struct("!HH")
 _SYN_ACK = 0x12  # TCP flags
+_PLAIN, _FLAGS = 0x45, ENTRY_HEADER + 33  # IPv4 without options, and where TCP's flags are then
 
 
 class Capture:
@@ -67,6 +68,8 @@ class Capture:
         """Time to live and window of each SYN-ACK, by the peer's address, its port and ours."""
         found = {}
         for record in self._records:
+            if record[ENTRY_HEADER] == _PLAIN and (len(record) < _FLAGS + 1 or record[_FLAGS] & 0x3F != _SYN_ACK):
+                continue  # nearly all of them
             raw = record[ENTRY_HEADER:]
             packet = parse(raw)
             if packet is None or packet.protocol != TCP or len(packet.body) < 20:

@@ -7,11 +7,10 @@ file can be cut into one of its own.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from exposure_scan.model.ranges import joined_ranges
 
-from .packets import Packet, parse
 from .recording import CLASSIC
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101)
@@ -24,13 +23,10 @@ def entry(raw: bytes, microseconds: int) -> bytes:
     return _ENTRY.pack(*divmod(microseconds, 1_000_000), len(raw), len(raw)) + raw
 
 
-def raw_packets(entries: Iterable[bytes]) -> Iterator[Packet]:
-    """The packets of what `entry` gave, numbered from 1."""
-    for number, whole in enumerate(entries, start=1):
-        seconds, micros, _, _ = _ENTRY.unpack_from(whole)
-        packet = parse(whole[ENTRY_HEADER:], (number,), seconds + micros / 1_000_000)
-        if packet is not None:
-            yield packet
+def stamp_of(whole: bytes) -> float:
+    """When the packet of an entry was captured, seconds since 1970."""
+    seconds, micros, _, _ = _ENTRY.unpack_from(whole)
+    return float(seconds + micros / 1_000_000)
 
 
 def cut(capture: bytes, frames: Iterable[range]) -> bytes:

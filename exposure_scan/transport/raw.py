@@ -15,8 +15,9 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from exposure_scan.model import Problem, Target
@@ -29,6 +30,7 @@ from .journal import DEADLINE, Journal, endpoint
 from .packets import TCP, UDP, Packet
 from .syns import PORTS, Asked, Done, Item, Syns
 from .talk import Talk
+from .timers import Timers
 from .wire import Wire, wired
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
@@ -45,7 +47,9 @@ class _Shared:
 
     def __init__(self, engine: Engine, asked: Asked, sock: socket.socket) -> None:
         self.local_port = endpoint(sock.getsockname())[1]
+        self.timers = engine.timers
         self._engine, self._asked, self._sock = engine, asked, sock
+        self._host = str(asked.target)
 
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
@@ -57,7 +61,7 @@ class _Shared:
         Raises:
             OSError: it did not go out.
         """
-        address = (str(self._asked.target), port)
+        address = (self._host, port)
         try:
             self._sock.sendmsg([data], ancillary, 0, address)
         except OSError as error:
@@ -65,6 +69,13 @@ class _Shared:
                 raise
             self._engine.read_errors(self._sock)  # it was about an earlier one; this one did not go yet
             self._sock.sendmsg([data], ancillary, 0, address)
+
+
+class _SynSockets(NamedTuple):
+    """The one that sends, the ones that keep its ports, and those ports."""
+
+    all: tuple[socket.socket, ...]
+    ports: tuple[int, ...]
 
 
 class Engine:
@@ -81,7 +92,8 @@ class Engine:
         self._pumping = False
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
-        self._raw: dict[int, tuple[socket.socket, ...] | None] = {}
+        self._raw: dict[int, _SynSockets | None] = {}
+        self.timers = Timers()
         self._users = 0
         self._loop = asyncio.get_running_loop()
         if wire is not None:
@@ -95,9 +107,10 @@ class Engine:
             if sock is not None:
                 self._loop.remove_reader(sock.fileno())
                 sock.close()
-        for pair in self._raw.values():
-            for sock in pair or ():
+        for syns in self._raw.values():
+            for sock in syns.all if syns else ():
                 sock.close()
+        self.timers.close()
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -118,14 +131,16 @@ class Engine:
             for number in range(len(items)):
                 told(number, None)
             return
-        asked = Asked(target, source, told, len(items), self._loop.create_future())
+        syns = segments.Template(ip_address(source).packed, target.address.packed)
+        asked = Asked(target, source, syns, told, len(items), self._loop.create_future())
         self._hosts.setdefault(target.address.packed, []).append(asked)
         flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []
         try:
             async with self.gate.consented(target):
                 async with self.gate.alone():
+                    line = self._line(asked)
                     for number, item in enumerate(items):
-                        begun = self._begin(asked, number, item)
+                        begun = self._begin(asked, line, number, item)
                         if begun is None:
                             asked.done(number, None)
                         else:
@@ -144,21 +159,23 @@ class Engine:
                 self._before.add(target.address.packed)
 
     def _begin(
-        self, asked: Asked, number: int, item: Item
+        self, asked: Asked, line: _Shared | None, number: int, item: Item
     ) -> tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow] | None:
         question, make = item
         address = asked.target.address
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         flow = (address.packed, question.port)
-        if question.transport == "tcp" and flow not in self._syns and (pair := self._syn_sockets(family)) is not None:
-            local_ports = tuple(endpoint(sock.getsockname())[1] for sock in pair[1:])
-            for local_port in local_ports:
+        if (
+            question.transport == "tcp"
+            and flow not in self._syns
+            and (sockets := self._syn_sockets(family)) is not None
+        ):
+            for local_port in sockets.ports:
                 self.gate.remember(TCP, local_port, asked.target, question.port)
-            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, local_ports)
+            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, sockets.ports)
             self.queue(asked, syns.send)
             return self._syns, flow
-        if question.transport == "udp" and flow not in self._talks and (sock := self._udp_socket(family)) is not None:
-            line = _Shared(self, asked, sock)
+        if question.transport == "udp" and flow not in self._talks and line is not None:
             self.gate.remember(UDP, line.local_port, asked.target, question.port)
             journal = Journal(self.gate, asked.target, DEADLINE)
             talk = Talk(
@@ -174,6 +191,11 @@ class Engine:
             return self._talks, flow
         return None
 
+    def _line(self, asked: Asked) -> _Shared | None:
+        """What the host's datagram conversations share; None where they need sockets of their own."""
+        sock = self._udp_socket(socket.AF_INET if asked.target.address.version == 4 else socket.AF_INET6)
+        return None if sock is None else _Shared(self, asked, sock)
+
     def _udp_socket(self, family: int) -> socket.socket | None:
         if self._strays >= _STRAYS:
             return None
@@ -184,14 +206,15 @@ class Engine:
                 self._loop.add_reader(sock.fileno(), self._read, sock)
         return self._udp[family]
 
-    def _syn_sockets(self, family: int) -> tuple[socket.socket, ...] | None:
+    def _syn_sockets(self, family: int) -> _SynSockets | None:
         if self._wire is None:
             return None
         if family not in self._raw:
-            pair = self._raw[family] = self.gate.raw_syns(family, PORTS)
-            if pair is not None:
-                ports = (endpoint(sock.getsockname())[1] for sock in pair[1:])
+            self._raw[family] = None
+            if (opened := self.gate.raw_syns(family, PORTS)) is not None:
+                ports = tuple(endpoint(sock.getsockname())[1] for sock in opened[1:])
                 self._wire.tcp_ports |= {port.to_bytes(2, "big") for port in ports}
+                self._raw[family] = _SynSockets(opened, ports)
         return self._raw[family]
 
     # --- sending ---------------------------------------------------------------------------------
@@ -237,7 +260,7 @@ class Engine:
                 self._wake(min(wait, _LONGEST_WAIT))
                 return
             if wait > 0:
-                self._loop.call_later(min(max(wait, _REST), _LONGEST_WAIT), self._want, asked)
+                self.timers.later(min(max(wait, _REST), _LONGEST_WAIT), partial(self._want, asked))
                 continue
             asked.queue.popleft()()
             self._ready.append(asked)
@@ -250,9 +273,9 @@ class Engine:
             OSError: it did not go out.
         """
         family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
-        pair = self._raw[family]
-        assert pair is not None
-        pair[0].sendto(packet, (str(target), 0))
+        sockets = self._raw[family]
+        assert sockets is not None
+        sockets.all[0].sendto(packet, (str(target), 0))
 
     # --- hearing ---------------------------------------------------------------------------------
 
@@ -282,7 +305,7 @@ class Engine:
                 self.read_errors(sock)  # the kernel tells first that there are some
                 continue
             host, port = endpoint(source)
-            packed = ip_address(host).packed
+            packed = _packed(host)
             talk = self._talks.get((packed, port))
             if talk is not None:
                 talk.heard(data)
@@ -293,7 +316,7 @@ class Engine:
     def read_errors(self, sock: socket.socket) -> None:
         """Tell the talks of the ICMP errors about their datagrams."""
         for error, (host, port) in read_addressed_errors(sock):
-            talk = self._talks.get((ip_address(host).packed, port))
+            talk = self._talks.get((_packed(host), port))
             if talk is not None:
                 talk.refused(error)
 
@@ -308,6 +331,11 @@ class Engine:
                 if isinstance(one, Talk) and one.tries:
                     one.cancel()
                     asked.done(number, None)
+
+
+@lru_cache(maxsize=4096)
+def _packed(host: str) -> bytes:
+    return ip_address(host).packed
 
 
 _ENGINES: WeakKeyDictionary[Gate, Engine] = WeakKeyDictionary()

@@ -10,25 +10,35 @@ from .headers import summed
 _FLAGS_SYN = 0x02
 _MSS = {4: b"\x02\x04\x05\xb4", 6: b"\x02\x04\x05\xa0"}  # the option that every stack sends: 1,460 and 1,440 bytes
 _TTL, _WINDOW = 64, 64240
+_HEAD = struct.Struct("!HHIIBBHHH")
 
 
-def syn(source: bytes, port: int, host: bytes, host_port: int, sequence: int) -> bytes:
-    """A SYN with its IP header; the kernel fills in the IPv4 header's identification and checksum.
+class Template:
+    """The SYNs from this machine to one host: made once, and filled in for each.
 
     Args:
         source: our packed address.
-        port: ours.
         host: the packed address that is asked.
-        host_port: its port.
-        sequence: our initial sequence number.
     """
-    version = 4 if len(host) == 4 else 6
-    head = struct.pack("!HHIIBBHHH", port, host_port, sequence, 0, 0x60, _FLAGS_SYN, _WINDOW, 0, 0)
-    body = head + _MSS[version]
-    body = body[:16] + summed(source, host, 6, body) + body[18:]
-    if version == 4:
-        return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, 6, 0) + source + host + body
-    return struct.pack("!IHBB", 0x60000000, len(body), 6, _TTL) + source + host + body
+
+    def __init__(self, source: bytes, host: bytes) -> None:
+        version = 4 if len(host) == 4 else 6
+        body = _HEAD.pack(0, 0, 0, 0, 0x60, _FLAGS_SYN, _WINDOW, 0, 0) + _MSS[version]
+        if version == 4:  # the kernel fills in the identification and the checksum
+            ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, 6, 0)
+        else:
+            ip = struct.pack("!IHBB", 0x60000000, len(body), 6, _TTL)
+        self._ip = ip + source + host
+        self._sum = ~int.from_bytes(summed(source, host, 6, body), "big") & 0xFFFF
+        self._end = _MSS[version]
+
+    def syn(self, port: int, host_port: int, sequence: int) -> bytes:
+        """A SYN with its IP header, from our `port` to the host's, with our initial sequence number."""
+        total = self._sum + port + host_port + (sequence >> 16) + (sequence & 0xFFFF)
+        total = (total & 0xFFFF) + (total >> 16)
+        total = ~(total + (total >> 16)) & 0xFFFF
+        head = _HEAD.pack(port, host_port, sequence, 0, 0x60, _FLAGS_SYN, _WINDOW, total, 0)
+        return self._ip + head + self._end
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Protocol, TypeAlias
 
 from exposure_scan.conversation import Conversation, Exchange, NotConnected, Observation, endpoint_text
@@ -29,6 +28,7 @@ from .journal import (
     local_error,
 )
 from .talk import Talk
+from .timers import Timer, Timers
 
 GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
 # From which of our ports each try leaves: a firewall may want to see a SYN twice before it lets the flow pass, and a
@@ -45,6 +45,7 @@ class Sender(Protocol):
     """What a port needs of the engine."""
 
     gate: Gate
+    timers: Timers
 
     def queue(self, asked: Asked, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace, and everybody's, has a place."""
@@ -59,6 +60,7 @@ class Asked:
 
     target: Target
     source: str  # our address towards it
+    syns: segments.Template
     told: Done
     left: int
     over: asyncio.Future[None]
@@ -91,7 +93,7 @@ class Syns:
         self._ports = local_ports
         self._tries = 0
         self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._loop = asyncio.get_running_loop()
 
     def send(self) -> None:
@@ -99,14 +101,14 @@ class Syns:
         if self._number not in self._asked.open:
             return
         local_port = self._ports[_PORT_OF_TRY[self._tries]]
-        ends = ip_address(self._asked.source).packed, local_port, self._asked.target.address.packed, self.question.port
+        packet = self._asked.syns.syn(local_port, self.question.port, self.sequence)
         try:
-            self._engine.emit_syn(segments.syn(*ends, self.sequence), self._asked.target)
+            self._engine.emit_syn(packet, self._asked.target)
         except OSError as error:
             if error.errno not in NO_ROOM or self._journal.over:
                 self._end(Answer(PortState.UNMEASURED, local_error(error)))
             else:
-                self._timer = self._loop.call_later(MOMENT, self._engine.queue, self._asked, self.send)
+                self._later(MOMENT)
             return
         if not self._tries:
             self._journal.start()
@@ -114,9 +116,12 @@ class Syns:
         self._sent_at = self._loop.time()
         self._tries += 1
         if self._tries <= len(GAPS):
-            self._timer = self._loop.call_later(GAPS[self._tries - 1], self._engine.queue, self._asked, self.send)
+            self._later(GAPS[self._tries - 1])
         else:
-            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
+            self._timer = self._engine.timers.later(self._journal.patience(_LAST_WAIT), self._silent)
+
+    def _later(self, seconds: float) -> None:
+        self._timer = self._engine.timers.later(seconds, lambda: self._engine.queue(self._asked, self.send))
 
     def _ends(self, local_port: int) -> str:
         near, far = (self._asked.source, local_port), (str(self._asked.target), self.question.port)

@@ -31,6 +31,7 @@ from exposure_scan.model import Address, PortState, Question, Target
 
 from .icmp import IcmpError
 from .journal import MOMENT, NO_RESPONSE, NO_ROOM, Answer, Journal, judge_icmp, local_error
+from .timers import Timer, Timers
 
 log = logging.getLogger("exposure_scan")
 
@@ -43,6 +44,7 @@ class Line(Protocol):
     """What a talk needs of the socket that it shares."""
 
     local_port: int
+    timers: Timers
 
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
@@ -72,7 +74,7 @@ class Talk:
         self._source, self._target = ends
         self._waiting: Receive | None = None
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)  # came while nobody waited: a socket would keep them
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self.tries = 0  # datagrams that went out
         self._weight = 0
         self._last_sent = 0.0
@@ -126,7 +128,7 @@ class Talk:
                     reply = None
                     continue
                 self._data = request.data
-                self._line.queue(lambda: self._safely(self._send))
+                self._line.queue(self._sends)
                 return
             if isinstance(request, Receive):
                 reply = self._receive(request)
@@ -134,6 +136,9 @@ class Talk:
                     return
                 continue
             reply = NotSecured("not a stream")
+
+    def _sends(self) -> None:
+        self._safely(self._send)
 
     def _send(self) -> None:
         """The place in the queue has come."""
@@ -150,7 +155,7 @@ class Talk:
             self._line.emit(self._data, self.question.port, ancillary)
         except OSError as error:
             if error.errno in NO_ROOM and not self._journal.over:
-                self._timer = self._loop.call_later(MOMENT, self._line.queue, lambda: self._safely(self._send))
+                self._timer = self._line.timers.later(MOMENT, lambda: self._line.queue(self._sends))
                 return
             fault = local_error(error)
         if not self._journal.events:  # the time in the queue does not count
@@ -181,7 +186,7 @@ class Talk:
             return heard
         seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
         until = min(self._loop.time() + seconds, self._journal.until)
-        self._timer = self._loop.call_at(until, self._safely, self._silent)
+        self._timer = self._line.timers.at(until, lambda: self._safely(self._silent))
         return None
 
     def _take(self, data: bytes) -> Heard | None:
