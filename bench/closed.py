@@ -113,6 +113,7 @@ def enter() -> None:
     Raises:
         SystemExit: with the exit code of the run within.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     if not lab.inside():
         try:
             raise SystemExit(lab.enter_and_run([sys.executable, *sys.argv]))

@@ -376,14 +376,15 @@ def endpoint_text(endpoint: tuple[str, int]) -> str:
 
 _UNESCAPE = re.compile(r"\\(x[0-9a-f]{2}|r|n|t|\\)")
 _NAMED = {"\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
-_ESCAPED = tuple(
-    _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}") for char in map(chr, range(256))
-)
+_ESCAPED = {
+    code: _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{code:02x}")
+    for code, char in enumerate(map(chr, range(256)))
+}
 
 
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
-    return "".join(map(_ESCAPED.__getitem__, data))
+    return data.decode("latin-1").translate(_ESCAPED)
 
 
 def unescape(text: str) -> bytes:
