@@ -4,8 +4,7 @@ SYNs are made here and go out over a raw socket; their answers are seen on the g
 tears down what nobody opened. Datagram conversations share one UDP socket. What accepts a connection, what is
 answered from elsewhere, and SYNs where the privilege is missing, are left to the ordinary sockets.
 
-An answer that takes a socket, a task and some turns of the event loop costs half a millisecond; here it costs a
-tenth of that. A host still gets its packets at its own pace, in turns with all others.
+A host still gets its packets at its own pace, in turns with all others.
 """
 
 from __future__ import annotations
