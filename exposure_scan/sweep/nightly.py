@@ -25,7 +25,7 @@ from .scanning import Notice, Result, now, scan_site
 
 log = logging.getLogger("exposure_scan")
 
-_AT_ONCE = 64  # sites, at least
+_AT_ONCE, _AT_MOST = 64, 256  # sites: more would wait for this process and not for the network
 _OF_ONE = 50.0  # packets a second that a site takes on the average while it is under way
 _LOOK = 0.2  # seconds between two looks for the stop file
 PACKETS_PER_SECOND = 2000.0  # to all sites together
@@ -50,7 +50,7 @@ class Settings:
     @property
     def places(self) -> int:
         """How many sites are scanned at once."""
-        return self.at_once or max(_AT_ONCE, round(self.packets_per_second / _OF_ONE))
+        return self.at_once or min(_AT_MOST, max(_AT_ONCE, round(self.packets_per_second / _OF_ONE)))
 
 
 @dataclass(frozen=True, slots=True)
