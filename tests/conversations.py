@@ -37,6 +37,14 @@ TOKEN = "00c0ffee00c0ffee"
 LOCAL = ("198.51.100.250", 40000)
 PEER = "198.51.100.10"
 
+# What no peer can make a conversation exceed; `hold` sees to it in every test.
+MOST_ASKED = 65_536  # bytes that one wait may ask for
+MOST_HEARD = 2 * MOST_ASKED  # bytes of streams, in all
+MOST_STEPS = 30  # whatever is asked of the network: connections, words, waits, handshakes
+MOST_CONNECTIONS = 4
+LONGEST_WAIT = 7.0  # seconds
+MOST_WAITED = 30.0  # seconds of waiting that brought nothing, in all
+
 Said = bytes | End  # a piece of what the peer sends, or how it ends the connection
 Peer = Callable[["Moment"], Sequence[Said]]  # asked whenever the peer may speak
 
@@ -57,6 +65,8 @@ class Talk:
     observation: Observation = dataclasses.field(default_factory=Observation)
     sent: list[bytes] = dataclasses.field(default_factory=list)
     connections: int = 0
+    steps: int = 0
+    heard: int = 0  # bytes of streams
     waited: float = 0.0  # seconds that a silent peer costs
     events: list[Event] = dataclasses.field(default_factory=list)
 
@@ -88,6 +98,10 @@ def hold(
             request = conversing.send(driver.answer(request))
     except StopIteration as end:
         talk.observation = end.value
+    assert talk.steps <= MOST_STEPS
+    assert talk.connections <= MOST_CONNECTIONS
+    assert talk.heard <= MOST_HEARD
+    assert talk.waited <= MOST_WAITED
     assert set(talk.observation.said) <= FIELDS
     assert all(len(value) <= 1000 for value in talk.observation.said.values())
     again = replay(conversation(probe, token, caller), talk.events, datagrams=datagrams)
@@ -125,6 +139,8 @@ class _Driver:
         self.waiting += self.peer(Moment(self.talk.connections, self.secure, words))
 
     def answer(self, request: Request) -> Reply:
+        self.talk.steps += 1
+        assert self.talk.steps <= MOST_STEPS, "it goes on for ever"
         if isinstance(request, Connect):
             return self.connect()
         if isinstance(request, Send):
@@ -134,8 +150,8 @@ class _Driver:
             return None
         if isinstance(request, StartTls):
             return self.start_tls(request)
-        assert request.limit > 0
-        assert 0 < request.seconds <= 7
+        assert 0 < request.limit <= MOST_ASKED
+        assert 0 < request.seconds <= LONGEST_WAIT
         return self.receive(request)
 
     def connect(self) -> Reply:
@@ -183,6 +199,7 @@ class _Driver:
                 self.waiting.insert(0, rest)
             self.note("received", piece)
             buffer += piece
+            self.talk.heard += len(piece)
             if request.enough(buffer):
                 return Heard(buffer, End.ENOUGH)
             if len(buffer) >= request.limit:

@@ -161,7 +161,11 @@ def write_bundle(path: Path, bundle: Bundle, sessions: str = "", *, masked: bool
 
 
 def tls_sessions(scan: Scan) -> str:
-    """JSON: version, cipher and certificate of each TLS session, by the id of its evidence; empty without any."""
+    """JSON: version, cipher and certificate of each TLS session, by the id of its evidence; empty without any.
+
+    Raises:
+        ValueError: the record of a session is damaged.
+    """
     rows = [
         {"evidence": proof.id, "address": proof.address, "port": proof.port, **_session(step.detail)}
         for proof in scan.evidence

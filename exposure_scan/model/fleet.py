@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Literal
 
 from .past import Change, Point, Turn
 from .site import Vantage
-from .words import Verdict
+from .words import Seen, Verdict
 
 SOON_DAYS = 30  # a declaration or waiver that ends within so many days is told
 
@@ -61,7 +61,7 @@ class FleetRow:
     name: str
     folder: str = ""
     addresses: tuple[str, ...] = ()
-    scanned: datetime | None = None  # when the last scan began
+    scanned: Seen | None = None  # when the last scan began
     verdict: Verdict | None
     why: str = ""
     failures: int = 0
@@ -81,6 +81,6 @@ class FleetRow:
 class Fleet:
     """All sites. `rows` are read once and not kept, so that they may be made while they are read."""
 
-    at: datetime
+    at: Seen
     rows: Iterable[FleetRow]
     partner: Mapping[str, str] = field(default_factory=dict)  # of the sites file: name, accent, logo

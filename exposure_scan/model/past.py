@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
-from .words import Frozen, Severity, Status, Verdict
+from .words import Frozen, Seen, Severity, Status, Verdict
 
 
 class Turn(StrEnum):
@@ -29,7 +28,7 @@ class Change(Frozen):
     severity: Severity
     was: Status | None  # None: that host or practice was not judged before
     now: Status
-    since: datetime
+    since: Seen
 
 
 class Doors(Frozen):
@@ -43,7 +42,7 @@ class Doors(Frozen):
 class Point(Frozen):
     """One scan in the course of time."""
 
-    at: datetime
+    at: Seen
     verdict: Verdict
     not_met: int
     cannot_tell: int
@@ -57,7 +56,7 @@ class Past(Frozen):
     Without an earlier scan `last` is None, `points` holds the scan alone, and nothing counts as a change.
     """
 
-    last: datetime | None = None  # when the scan that it is held against began
+    last: Seen | None = None  # when the scan that it is held against began
     was: Verdict | None = None
     points: tuple[Point, ...] = ()  # the oldest first, the present one last
     changes: tuple[Change, ...] = ()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 
 from .site import Authorization, Site, Vantage, Waiver
-from .words import DeviceClass, Echo, Frozen, PortState, Severity, Status, Verdict
+from .words import DeviceClass, Echo, Frozen, Moment, PortState, Seen, Severity, Status, Verdict
 
 SCHEMA = "exposure-scan/scan/1"
 
@@ -21,8 +20,8 @@ class Tls(Frozen):
     subject: str = ""
     issuer: str = ""
     names: tuple[str, ...] = ()
-    not_before: datetime | None = None
-    not_after: datetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
     self_signed: bool | None = None
     sha256: str | None = None  # of the leaf certificate's DER form, hex
 
@@ -134,8 +133,8 @@ class Dark(Frozen):
     """A port that answered at first and was silent when it was asked again at the end."""
 
     port: str  # "tcp/25", or "icmp" for ping
-    answered: datetime
-    silent: datetime
+    answered: Seen
+    silent: Seen
     evidence: tuple[str, ...] = ()
 
 
@@ -204,7 +203,7 @@ class Evidence(Frozen):
 
     id: str
     kind: Literal["tcp", "udp", "icmp"]
-    at: datetime
+    at: Seen
     address: str
     port: int  # 0 for ping, and for the many of `ports`
     ports: str = ""  # of a wide sweep: the ports that all came to this, "1-20,26-52"
@@ -304,8 +303,8 @@ class Scan(Frozen):
     )
     scanner: Scanner
     id: str
-    started: datetime
-    finished: datetime
+    started: Seen
+    finished: Seen
     site: Site
     authorization: Authorization
     partner: dict[str, str] = Field(default_factory=dict)  # name, contact, phone, mail, accent, logo

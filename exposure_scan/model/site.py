@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from .words import DeviceClass, Frozen
+from .words import DeviceClass, Frozen, Moment, Seen
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -19,7 +19,7 @@ class Authorization(Frozen):
     """Who consented to the scan. Without a live one no packet leaves."""
 
     by: str
-    until: datetime | None = None  # aware; None means until further notice
+    until: Moment | None = None  # aware; None means until further notice
     reference: str | None = None
     role: str | None = None
     on: date | None = None
@@ -29,9 +29,9 @@ class Presence(Frozen):
     """A person's word that the live site really is at this address (silence cannot say so)."""
 
     by: str
-    on: datetime  # aware
+    on: Seen  # aware
     how: str | None = None
-    until: datetime | None = None  # aware; None means 24 hours from `on`
+    until: Moment | None = None  # aware; None means 24 hours from `on`
 
     @property
     def ends(self) -> datetime:
@@ -66,7 +66,7 @@ class Vantage(Frozen):
     name: str
     checked: bool = False
     outside: bool = True  # False for --internal scans: no outside view
-    on: datetime | None = None  # when it was checked; aware
+    on: Seen | None = None  # when it was checked; aware
     blind: tuple[str, ...] = ()
     forged: tuple[str, ...] = ()
 

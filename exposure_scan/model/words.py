@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Problem(Exception):  # noqa: N818 - it is the user's, not the program's
@@ -70,6 +72,33 @@ class Severity(StrEnum):
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
+
+
+def tellable(when: datetime) -> datetime:
+    """The moment itself, where it lies within the calendar in UTC, too.
+
+    Raises:
+        ValueError: it does not, as the last hours of the year 9999 in the west.
+    """
+    try:
+        if when.tzinfo is not None:
+            when.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a moment within the years 1 to 9999 is expected") from None
+    return when
+
+
+def _seen(when: datetime) -> datetime:
+    if not 1 < when.year < 9999:  # days can be counted from it
+        raise ValueError("a moment within the years 2 to 9998 is expected")
+    return when
+
+
+Moment: TypeAlias = Annotated[datetime, AfterValidator(tellable)]
+"""A moment of a document, which may come from anybody; one without a zone is taken to be UTC."""
+
+Seen: TypeAlias = Annotated[datetime, AfterValidator(_seen)]
+"""A moment at which something happened."""
 
 
 class Frozen(BaseModel):

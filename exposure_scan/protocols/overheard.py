@@ -187,6 +187,8 @@ def _stream(events: Sequence[Event]) -> Observation:
     turns, inside = _turns(events)
     connected = _connected(events)
     said = b"".join(turn.whole for turn in turns)[:_MOST] or inside
+    if inside and said is inside and not handshake.is_tls(inside):  # it answered a handshake in plain words
+        turns = [_Turn(answer=[inside[:_MOST]])]
     if handshake.is_tls(said):
         session = handshake.overheard(inside or said)
         if session is None:

@@ -59,8 +59,12 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 def quoted(text: str) -> str:
     """The text in quotation marks for a message: one line of at most 80 characters, all of which print."""
-    cut = text if len(text) <= 80 else text[:77] + "..."
-    return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut) + '"'
+    cut = text if len(text) <= 80 else text[:77]
+    told = [char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut]
+    size = len(cut)
+    while sum(map(len, told[:size])) > 80:
+        size -= 1
+    return f'"{"".join(told[:size])}{"..." if size < len(text) else ""}"'
 
 
 def shown(value: object) -> str:

@@ -76,7 +76,12 @@ def _cron_part(part: str, low: int, high: int, names: list[str]) -> bool:
     return len(ends) <= 2 and all(low <= end <= high for end in ends) and ends == sorted(ends)
 
 
+_LONG_AGO = 1970
+
+
 def _not_ahead(day: date, info: ValidationInfo) -> None:
+    if day.year < _LONG_AGO:
+        raise ValueError(f"{day} is long ago; write the day on which it happened")
     today: date | None = (info.context or {}).get("today")
     if today is not None and day > today + timedelta(days=1):  # the sun may have risen there already
         raise ValueError(f"{day} is in the future; write the day on which it happened")

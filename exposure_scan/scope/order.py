@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from exposure_scan.model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
+from exposure_scan.model.words import tellable
 
 from .addresses import Network, literals, quoted, shown
 
@@ -97,7 +98,7 @@ def moment(value: object, *, last: bool) -> datetime:
             except ValueError:
                 continue
     if isinstance(value, datetime):
-        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return tellable(value) if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime.combine(value, time.max if last else time.min, UTC)
     raise ValueError(f"a date or a date and time is expected, not {shown(value)}; write it as 2026-12-31")

@@ -24,6 +24,7 @@ from .document import Document, SiteTable, sentence
 from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, moment, now, services
 
 _MOST_BYTES = 4 * 1024 * 1024  # a thousand sites need a tenth of it
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 
 
@@ -150,7 +151,7 @@ def _key_path(where: _Where) -> str:
         if isinstance(key, int):
             text += f"[{key + 1}]"
         else:
-            text += ("." if text else "") + (key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quoted(key))
+            text += ("." if text else "") + (key if _BARE.fullmatch(key) else quoted(key))
     return text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exposure_scan import assess, history, report
-from exposure_scan.model import Past, Scan
+from exposure_scan.model import Past, Problem, Scan
 
 if TYPE_CHECKING:  # a report of a saved scan needs no sockets
     from .scanning import Result
@@ -32,14 +32,18 @@ def write_bundle(path: Path, result: Result) -> None:
     """Write the bundle that `verify` reads, whole or not at all.
 
     Raises:
-        Problem: it cannot be written.
+        Problem: it cannot be written, or the record of a TLS session in it is damaged.
     """
     from exposure_scan import evidence
 
     scan = result.scan
     how = "none" if result.capture is None else scan.capture
     bundle = evidence.Bundle(scan.to_json(), result.capture, how, result.keys)
-    evidence.write_bundle(path, bundle, evidence.tls_sessions(scan), masked=scan.redacted)
+    try:
+        sessions = evidence.tls_sessions(scan)
+    except ValueError as error:
+        raise Problem(f"{path} cannot be written, for the scan's evidence is damaged ({error}).") from None
+    evidence.write_bundle(path, bundle, sessions, masked=scan.redacted)
 
 
 def write_site(folder: Path, result: Result, past: Past | None = None) -> None:

@@ -52,15 +52,20 @@ def redacted(scan: Scan) -> Scan:
 
 
 def customer_copy(scan: Scan) -> Result:
-    """The scan for the customer's hands with packets of its own, rebuilt from the masked record.
+    """The scan for the customer's hands with packets of its own, rebuilt from the masked record if it tells of any.
 
     Raises:
         Problem: see `redacted`.
     """
     copy = redacted(scan)
-    entries = rebuild(map(_exchange, copy.evidence))
-    frames = Frames(sketched_flows(entries, hosts_of(copy.evidence)), copy.evidence)
-    proofs = tuple(proof.model_copy(update={"frames": frames_text(frames, proof)}) for proof in copy.evidence)
+    try:
+        entries = rebuild(map(_exchange, copy.evidence))
+        if not entries:  # what Nmap said has no packets
+            return Result(copy, None)
+        frames = Frames(sketched_flows(entries, hosts_of(copy.evidence)), copy.evidence)
+        proofs = tuple(proof.model_copy(update={"frames": frames_text(frames, proof)}) for proof in copy.evidence)
+    except ValueError as error:
+        raise Problem(f"No copy can be made of this scan, for its evidence is damaged ({error}).") from None
     copy = copy.model_copy(update={"evidence": proofs, "capture": "transcript"})
     return Result(copy, HEADER + b"".join(entries))
 
@@ -69,7 +74,7 @@ def _exchange(proof: Evidence) -> Exchange:
     """The record of a piece of evidence; what follows from it does not matter to its packets."""
     state = Echo(proof.state) if proof.kind == "icmp" else PortState(proof.state)
     question = Question(proof.kind, proof.port, proof.probe)
-    events = tuple(events_of(proof))
+    events = tuple(events_of(proof)) if proof.steps else ()
     return Exchange(question, state, proof.reason, proof.by, proof.tries, None, Observation(), proof.at, events)
 
 

@@ -32,10 +32,17 @@ _Ends = tuple[str, int]
 
 
 def rebuild(exchanges: Iterable[Exchange]) -> list[bytes]:
-    """The entries of the pcap, in the order of time. The same exchanges give the same bytes."""
-    timed = [row for exchange in exchanges for row in _packets(exchange)]
-    timed.sort(key=lambda row: row[0])
-    return [entry(raw, stamp) for stamp, raw in timed]
+    """The entries of the pcap, in the order of time. The same exchanges give the same bytes.
+
+    Raises:
+        ValueError: an event tells of no addresses and ports, or of a time that a pcap has no room for.
+    """
+    try:
+        timed = [row for exchange in exchanges for row in _packets(exchange)]
+        timed.sort(key=lambda row: row[0])
+        return [entry(raw, stamp) for stamp, raw in timed]
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"no packet can have such numbers ({error})") from None
 
 
 def _packets(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
