@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix package-check schema pcaps accept pictures clean help
+.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix fuzz package-check schema pcaps accept pictures clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -41,6 +41,11 @@ bench: $(VENV)/ready ## One host and many beside nmap, masscan and svmap: a tabl
 	@$(INSIDE) $(BIN)/python bench/bench.py
 	@$(INSIDE) $(BIN)/python bench/sweep.py
 	@$(BIN)/python bench/fleet.py
+
+SECONDS ?= 60
+fuzz: $(VENV)/ready ## Damage guided by coverage, SECONDS for each target; TARGETS="sites nmap" for some, KEEP=--keep keeps more
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(INSIDE) $(BIN)/python tests/fuzz.py --seconds $(SECONDS) $(KEEP) $(TARGETS)
 
 matrix: $(VENV)/ready ## Every scenario with every fault of the line, what chance decides twenty times (needs /dev/net/tun)
 	@$(INSIDE) $(BIN)/python tests/fault_matrix.py --repeat 20

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from capture_files import FOUR, ip4, ip6, of, pcap, udp
 from conversations import CALLER, DATAGRAMS, LOCAL, hold
 from fuzz_scripts import Script, events_read, events_written, script_of
 from fuzz_seeds import (
@@ -206,6 +207,9 @@ def _vantage_seeds() -> Sequence[bytes]:
 # --- captures ------------------------------------------------------------------------------------------------
 
 
+_LINKS = (0, 1, 9, 12, 101, 108, 113, 228, 229, 276)
+
+
 def _capture(data: bytes) -> None:
     packets: list[Packet] = []
     with suppress(ValueError):
@@ -223,7 +227,11 @@ def _capture(data: bytes) -> None:
 
 def _capture_seeds() -> Sequence[bytes]:
     whole = [data for data, _ in captures()] + [path.read_bytes()[:LONGEST_CAPTURE] for path in _LAB.glob("*.pcap")]
-    return tuple(form for data in sorted(whole) for form in (data, in_pcapng(data)))
+    links = [pcap([(0, bytes(14 if link == 1 else 4) + FOUR)], link) for link in _LINKS]
+    parts = of(
+        *(ip4(udp(b"x"), fragment=flags) for flags in (0x2000, 1)), *(ip6(bytes(48), kind) for kind in (0, 43, 44))
+    )
+    return (*(form for data in sorted(whole) for form in (data, in_pcapng(data))), *links, parts)
 
 
 @cache

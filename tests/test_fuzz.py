@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import signal
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from random import Random
 from types import FrameType
 
 import pytest
-from conversations import DATAGRAMS, MOST_ASKED, MOST_HEARD, Said, hold
+from conversations import CALLER, DATAGRAMS, MOST_ASKED, MOST_HEARD, Moment, Said, hold
 from fuzz_scripts import Script, events_read, events_written, script_of
 from fuzz_seeds import certificates, recipes, recorded
-from fuzz_targets import CORPUS, TARGETS, Target
+from fuzz_targets import CORPUS, HARMLESS, TARGETS, Target
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from exposure_scan.conversation import End, Event
 from exposure_scan.model import Problem
-from exposure_scan.protocols import PROBES
+from exposure_scan.protocols import PROBES, conversation
 
 # Inputs of each target in a run: those of a group take about the same time.
 INPUTS = {"conversations": 350, "what passes the wire": 700, "captures": 400, "files": 300, "saved scans": 60}
@@ -189,7 +189,24 @@ def test_noise_is_never_a_service_that_was_spoken_to_the_letter(probe: str, nois
     assert (seen.service, seen.valid) == (None, False)
 
 
+def test_the_words_are_really_looked_at() -> None:
+    def eager(moment: Moment) -> Sequence[Said]:
+        if moment.words.startswith(b"EHLO"):
+            return [b"250-x\r\n250-AUTH LOGIN PLAIN\r\n250-VRFY\r\n250 STARTTLS\r\n"]
+        return [b"220 x ESMTP\r\n"]
+
+    talk = hold("greeting", eager)
+    assert {words.split()[0] for words in talk.sent} == {b"EHLO", b"STARTTLS", b"QUIT"}
+    assert all(HARMLESS.fullmatch(words) for words in talk.sent)
+    forbidden = (b"AUTH LOGIN\r\n", b"VRFY root\r\n", b"GET /admin HTTP/1.1\r\n\r\n", b"QUIT\r\nQUIT\r\n")
+    assert not any(HARMLESS.fullmatch(words) for words in forbidden)
+
+
+def test_an_unknown_probe_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        conversation("finger", "00", CALLER)
+
+
 def test_how_a_connection_ends_is_no_word() -> None:
-    for end in (End.CLOSED, End.RESET):
-        for probe in sorted(PROBES):
-            assert not hold(probe, lambda _, end=end: [end]).observation.answered
+    for end, probe in product((End.CLOSED, End.RESET), sorted(PROBES)):
+        assert not hold(probe, Script([[end]], endless=True).peer()).observation.answered

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -353,28 +352,6 @@ def test_a_run_that_ended_with_an_error_is_told() -> None:
     assert any("ended with an error (synthetic)" in note for note in told.notes)
     unfinished = document(all_refused()).replace(b"<runstats>", b"<other>").replace(b"</runstats>", b"</other>")
     assert "Nmap was stopped" in refused(unfinished)
-
-
-def value_or_problem(data: bytes) -> None:
-    with suppress(Problem):
-        read(data)
-
-
-@given(st.binary(max_size=2000))
-def test_any_bytes_give_a_scan_or_a_sentence(data: bytes) -> None:
-    value_or_problem(data)
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 12), st.binary(max_size=12)), min_size=1, max_size=4
-    )
-)
-def test_a_damaged_file_gives_a_scan_or_a_sentence(changes: list[tuple[int, int, bytes]]) -> None:
-    data = WHOLE
-    for at, length, put in changes:
-        data = data[:at] + put + data[at + length :]
-    value_or_problem(data)
 
 
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)

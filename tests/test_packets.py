@@ -10,7 +10,6 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -29,15 +28,12 @@ from capture_files import (
     captured,
     interface,
     ip4,
-    ip6,
     of,
     pcap,
     read,
     section,
     udp,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exposure_scan.transport import Packet, read_flows, read_packets
 
@@ -309,58 +305,3 @@ def test_a_file_beyond_the_limits_is_refused_with_a_sentence(content: bytes, mon
 def test_a_damaged_file_is_refused_and_the_place_is_named(content: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read(content)
-
-
-def survives(content: bytes) -> None:
-    """Packets and flows come out, or a ValueError; nothing else."""
-    packets: list[Packet] = []
-    with suppress(ValueError):
-        packets += read_packets(io.BytesIO(content), "c.pcap")
-    for packet in packets:
-        assert packet.quoted is None or packet.frames
-    hosts = {address for packet in packets[:50] for address in (packet.source, packet.destination)}
-    for flow in read_flows(packets, hosts):
-        assert flow.frames
-        assert [event.ms for event in flow.events] == sorted(event.ms for event in flow.events)
-        assert flow.whole in (True, False)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    head=st.sampled_from([of()[:24], b"\n\r\r\n", section(), section() + interface(RAW), section(">"), b""]),
-    link=st.sampled_from([0, 1, 9, 101, 108, 113, 228, 229, 276]),
-    rest=st.binary(max_size=300),
-)
-def test_any_bytes_give_packets_or_a_refusal(head: bytes, link: int, rest: bytes) -> None:
-    survives(head + rest)
-    survives(pcap([(0, rest)], link))
-    survives(of(ip4(rest, fragment=0x2000), ip4(rest, 6), ip4(rest, 1), ip6(rest, 0), ip6(rest, 44), ip6(rest, 58)))
-
-
-def in_pcapng(content: bytes) -> bytes:
-    from scapy.utils import RawPcapReader
-
-    return (
-        section()
-        + interface(RAW)
-        + b"".join(captured(0, meta.sec * 10**6 + meta.usec, data) for data, meta in RawPcapReader(io.BytesIO(content)))
-    )
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    site=st.sampled_from(sorted(LAB.glob("*.pcap"))),
-    ng=st.booleans(),
-    changes=st.lists(st.tuples(st.integers(0, 2**20), st.binary(min_size=1, max_size=6)), max_size=12),
-    end=st.integers(0, 2**20),
-)
-def test_real_captures_with_damage_give_packets_or_a_refusal(
-    site: Path, ng: bool, changes: list[tuple[int, bytes]], end: int
-) -> None:
-    content = bytearray(site.read_bytes()[:6000])
-    if ng:
-        content = bytearray(in_pcapng(bytes(content)))
-    for at, data in changes:
-        at %= len(content)
-        content[at : at + len(data)] = data
-    survives(bytes(content[: max(30, end % (2 * len(content)))]))

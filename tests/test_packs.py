@@ -85,6 +85,8 @@ def test_two_packs_that_contradict_each_other_claim_neither() -> None:
         (PACK.replace("[pack]", "[package]"), r"it has no \[pack\] with name and origin"),
         (PACK.partition("[[")[0], r"expected \[\[fingerprint\]\] rows"),
         ("[pack", "at the end of a table declaration"),
+        ("x = " + "[" * 5000 + "]" * 5000, "it is nested too deeply"),
+        ("x = 0x" + "f" * 9000 + "\ny = " + "9" * 9000, "digits"),
         (changed(name='"Bench Px"'), "pack.name"),
         (changed(origin='""'), "pack.origin"),
         (changed(pattern="'('"), "no regular expression of RE2"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nmap_files
 import pytest
 from samples_redaction import HOST, SECRETS, SITES, answering, judgement, lab, planted, port_of
 
@@ -9,7 +12,7 @@ from exposure_scan import sweep
 from exposure_scan.conversation import unescape
 from exposure_scan.model import Problem, Scan, Status, Verdict
 from exposure_scan.report import load_scan
-from exposure_scan.sweep.redacted import redacted
+from exposure_scan.sweep.redacted import customer_copy, redacted
 
 FORMATS = ("html", "json", "csv", "markdown", "sarif", "junit", "mail-html", "mail-text")
 
@@ -128,6 +131,30 @@ def test_a_finding_that_was_changed_has_no_copy() -> None:
     forged = first.model_copy(update={"status": Status.MET})
     with pytest.raises(Problem, match="another result than was saved"):
         redacted(scan.model_copy(update={"findings": (forged, *others)}))
+
+
+def test_the_copy_of_what_nmap_said_has_no_packets_and_can_be_verified(tmp_path: Path) -> None:
+    scan = nmap_files.read(nmap_files.WHOLE).scan
+    made = customer_copy(scan)
+    assert (made.capture, made.scan.capture, made.scan.redacted) == (None, "none", True)
+    assert judgement(made.scan) == judgement(scan)
+    assert sweep.differences(made.scan, sweep.rederive(made.scan)) == []
+    assert sweep.disagreements(made.scan, made.capture, "copy") == []
+    sweep.write_bundle(tmp_path / "copy.zip", made)
+
+
+@pytest.mark.parametrize("detail", ["198.256.0.1|1 198.51.100.10|25", "198.51.100.1|99999 198.51.100.10|25"])
+def test_a_record_of_addresses_that_are_none_has_no_copy(detail: str) -> None:
+    scan = answering(lab("exposed-server"), "tcp/80", "http", b"HTTP/1.0 200 OK\r\n\r\n")
+    spoilt = {"detail": detail}
+    proofs = tuple(
+        proof.model_copy(
+            update={"steps": tuple(s.model_copy(update=spoilt) if s.what == "connected" else s for s in proof.steps)}
+        )
+        for proof in scan.evidence
+    )
+    with pytest.raises(Problem, match="its evidence is damaged"):
+        customer_copy(scan.model_copy(update={"evidence": proofs}))
 
 
 def test_evidence_that_cannot_be_told_apart_has_no_copy() -> None:

@@ -67,6 +67,12 @@ GOOD = json.loads(samples.silent_site().to_json())
         (json.dumps(GOOD | {"more\u001b[31m": 1}), "damaged at more: "),
         (json.dumps(GOOD | {"hosts": [GOOD["hosts"][0] | {"echo": 3}]}), "damaged at hosts[0].echo"),
         (json.dumps(GOOD).replace('"rtt_ms": null', '"rtt_ms": NaN', 1), "This is not JSON"),
+        (json.dumps(GOOD | {"started": "0001-01-01T00:00:00+01:00"}), "damaged at started"),
+        (json.dumps(GOOD | {"finished": "9999-12-31T23:59:59Z"}), "damaged at finished"),
+        (
+            json.dumps(GOOD | {"authorization": {"by": "x", "until": "9999-12-31T23:59:59-12:00"}}),
+            "damaged at authorization.until: Value error, a moment within the years 1 to 9999 is expected.",
+        ),
         (json.dumps(GOOD | {f"key{i}": i for i in range(9)}), "4 more such places"),
     ],
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import UTC, date, datetime, timedelta, timezone
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sites_files import CONSENT, HEAD, mistakes, only, read
 
 from exposure_scan.model import Authorization, Declaration, DeviceClass, Presence, Problem, Site, Vantage, Waiver
@@ -274,40 +271,3 @@ def test_a_site_is_found_by_its_name_and_close_names_are_told(tmp_path: Path) ->
     assert far.value.sentences == (
         start + '"\\u001b[31mqqq"; the file begins with "Synthetic Dental", "Synthetic Bakery".',
     )
-
-
-# --- hostile files -------------------------------------------------------------------------------
-
-_SCALARS = st.sampled_from(
-    """ "text" "" "\\u001b[2J\\u202e" 5 -1 1.5 nan inf true [] {} 2026-11-01 2026-11-01T10:00:00Z 0001-01-01
-    9999-12-31T23:59:59-12:00 10:00:00 HUGE """.replace("HUGE", "0x" + "f" * 5000).split()
-)
-_KEYS = ["name", "targets", "fence", "expect", "declares", "waiver", "by", "on", "until", "practice", "smtp"]
-_KEYS += ["site", "mail", "partner", "vantage", "authorization", "present", "voicemail", '"\\u001b[31m"']
-_VALUES = st.recursive(
-    _SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
-        | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4).map(
-            lambda table: f"{{ {', '.join(f'{key} = {value}' for key, value in table.items())} }}"
-        )
-    ),
-    max_leaves=12,
-)
-_TOML = st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=5).map(
-    lambda table: "\n".join(f"{key} = {value}" for key, value in table.items()).encode()
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(_TOML | st.binary(max_size=200) | _TOML.map(lambda text: b"site = [{ " + text.replace(b"\n", b", ") + b" }]"))
-def test_whatever_stands_in_the_file_is_told_as_a_mistake_and_safely(text: bytes) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            read(Path(temporary), text)
-        except Problem as problem:
-            told = problem.sentences
-        else:
-            return  # by chance without a mistake
-    assert told
-    assert all(sentence.isprintable() and len(sentence) < 600 for sentence in told)

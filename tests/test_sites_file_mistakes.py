@@ -14,6 +14,10 @@ WRITE = "write it as 2026-12-31"
 FUTURE = "is in the future; write the day on which it happened"
 
 
+KEYS = (
+    "name, targets, fence, device, model, software, expect, voicemail, report_to, report_when, schedule, internal, "
+    "packets_per_second, burst, authorization, present, declares, waiver"
+)
 NO_SITE = "site: no site; add a [[site]] table with name, targets and [site.authorization]."
 
 
@@ -110,7 +114,23 @@ NO_CONSENT = "site[1].authorization: no authorization: nobody is named who conse
             "authorization.until",
             f"{MOMENT}, not a number of that size; {WRITE}",
         ),
+        (
+            HEAD + CONSENT + "until = 9999-12-31T23:59:59-12:00",
+            "authorization.until",
+            "a moment within the years 1 to 9999 is expected",
+        ),
         (HEAD + CONSENT + "on = 2027-01-01", "authorization.on", f"2027-01-01 {FUTURE}"),
+        (
+            HEAD + CONSENT + '[site.present]\nby = "Synthetic owner"\non = 0001-01-01',
+            "present.on",
+            "0001-01-01 is long ago; write the day on which it happened",
+        ),
+        (
+            HEAD + "model = 'x" + "\u202e" * 90 + "'\n" + CONSENT,
+            "model",
+            'one line without control characters is expected, not "x' + 13 * "\\u202e" + '..."',
+        ),
+        (HEAD + "k" * 900 + " = 1\n" + CONSENT, '"' + "k" * 77 + '..."', f"unknown key; known here: {KEYS}"),
         (
             HEAD + CONSENT + '[site.present]\nby = "Synthetic owner"\non = 2026-12-24T00:00:00Z',
             "present.on",
