@@ -198,7 +198,7 @@ def _flood(host: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[
         return honest
     host.floods += 1
     junk = packets.udp(_SIP, packet.ports[0], b"synthetic" * 50, packet.destination, packet.source)
-    return [*honest, *[junk] * FLOOD]
+    return [*(honest if host.honest else ()), *[junk] * FLOOD]
 
 
 def _error_flood(host: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:

@@ -18,7 +18,7 @@ from exposure_scan.conversation import (
     endpoint_text,
 )
 
-from .icmp import read_errors
+from .icmp import read_addressed_errors, read_errors
 from .journal import MOMENT, NO_ROOM, Journal, endpoint, local_error, ready
 
 _HEADER = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
@@ -191,10 +191,15 @@ class Datagrams:
         return False
 
     def _read_icmp(self, sock: socket.socket) -> bool:
-        errors = read_errors(sock)
-        if self._journal.note_icmp(errors):
+        """Note the errors that came; whether there were any, be they about packets of ours or not."""
+        asked = (str(self._journal.target), self._port)
+        if self._port:  # not connected: the kernel takes whatever quotes our port
+            told = [(error, about) for error, about, _ in read_addressed_errors(sock, _STRANGERS)]
+        else:
+            told = [(error, asked) for error in read_errors(sock)]
+        if self._journal.note_icmp([error for error, about in told if about == asked]):
             self._refused = True
-        return bool(errors)
+        return bool(told)
 
     def _ended(self, end: End) -> Heard:
         what = {End.SILENT: "silent", End.RESET: "reset", End.LIMIT: "limit"}

@@ -21,6 +21,7 @@ _ICMP6_FILTER = 1  # linux/icmpv6.h
 _SOL_RAW = 255
 _MSG_ERRQUEUE = 0x2000
 _MOST = 16  # errors read at once
+_QUOTED = 2048  # bytes of a datagram's content that are looked at where an error quotes it
 _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3  # linux/errqueue.h
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")  # struct sock_extended_err
 
@@ -134,19 +135,22 @@ def read_errors(sock: socket.socket) -> list[IcmpError]:
     return found
 
 
-def read_addressed_errors(sock: socket.socket, most: int = 256) -> list[tuple[IcmpError, tuple[str, int]]]:
-    """As `read_errors`, each with the address and port that the packet had gone to; for sockets with many peers."""
+def read_addressed_errors(sock: socket.socket, most: int = 256) -> list[tuple[IcmpError, tuple[str, int], bytes]]:
+    """As `read_errors`, for sockets that are not connected.
+
+    Each comes with the address and port that the packet had gone to, and with what of its content was quoted.
+    """
     found = []
     for _ in range(most):
         try:
-            _, ancillary, _, peer = sock.recvmsg(1, 512, _MSG_ERRQUEUE)
+            quoted, ancillary, _, peer = sock.recvmsg(_QUOTED, 512, _MSG_ERRQUEUE)
         except OSError:
             break
         for level, kind, data in ancillary:
             if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
                 error = _parse(data)
                 if error is not None and peer:
-                    found.append((error, (str(peer[0]).split("%")[0], int(peer[1]))))
+                    found.append((error, (str(peer[0]).split("%")[0], int(peer[1])), quoted))
     return found
 
 

@@ -18,6 +18,7 @@ from .icmp import PORT_UNREACHABLE, IcmpError
 DEADLINE = 20.0  # seconds from the first packet of a conversation to its end
 NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine is full just now
 MOMENT = 0.01  # seconds until it is tried again
+_MOST_ERRORS = 64  # ICMP errors that are kept of one conversation: a flood of them says nothing new
 SYN_ACK, RST, NO_RESPONSE = "syn-ack", "rst", "no-response"
 
 
@@ -77,9 +78,9 @@ class Journal:
 
     def note_icmp(self, errors: list[IcmpError]) -> bool:
         """Write down ICMP errors; whether one of them says that a packet did not arrive."""
-        for error in errors:
+        for error in errors[: max(0, _MOST_ERRORS - len(self.icmp))]:
             self.note("icmp", detail=error.detail)
-        self.icmp += errors
+            self.icmp.append(error)
         return any(error.refuses for error in errors)
 
     def patience(self, seconds: float) -> float:

@@ -30,7 +30,7 @@ from .packets import TCP, UDP, Packet
 from .syns import PORTS, Asked, Done, Item, Syns
 from .talk import Talk
 from .timers import Timers
-from .wire import Wire, wired
+from .wire import Wire, dropped, wired
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
 _LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
@@ -130,8 +130,9 @@ class Engine:
             for number in range(len(items)):
                 told(number, None)
             return
-        syns = segments.Template(ip_address(source).packed, target.address.packed)
-        asked = Asked(target, source, syns, told, len(items), self._loop.create_future())
+        before = self._dropped()
+        syns, over = segments.Template(ip_address(source).packed, target.address.packed), self._loop.create_future()
+        asked = Asked(target, source, syns, told, lambda: self._dropped() != before, len(items), over)
         self._hosts.setdefault(target.address.packed, []).append(asked)
         flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []
         try:
@@ -204,6 +205,11 @@ class Engine:
                 sock = self._udp[family] = self.gate.shared_udp(family)
                 self._loop.add_reader(sock.fileno(), self._read, sock)
         return self._udp[family]
+
+    def _dropped(self) -> int:
+        """How many packets the kernel has dropped so far because a shared socket was full."""
+        sockets = [sock for sock in self._udp.values() if sock is not None]
+        return sum(map(dropped, sockets)) + (self._wire.dropped if self._wire is not None else 0)
 
     def _syn_sockets(self, family: int) -> _SynSockets | None:
         if self._wire is None:
@@ -285,13 +291,11 @@ class Engine:
             syns.heard(reply)
 
     def _icmp(self, packet: Packet, quoted: Packet) -> None:
-        if (
-            quoted.protocol == TCP
-            and len(quoted.body) >= 4
-            and quoted.body[:2] in (self._wire.tcp_ports if self._wire else ())
-        ):
+        """Believe an error that quotes the sequence number: who was asked elsewhere knows our ports (RFC 5927, 4.1)."""
+        ours = self._wire.tcp_ports if self._wire else ()
+        if quoted.protocol == TCP and len(quoted.body) >= 8 and quoted.body[:2] in ours:
             syns = self._syns.get((quoted.destination.packed, int.from_bytes(quoted.body[2:4], "big")))
-            if syns is not None:
+            if syns is not None and int.from_bytes(quoted.body[4:8], "big") == syns.sequence:
                 syns.refused(IcmpError(packet.body[0], packet.body[1], packet.source))
 
     def _read(self, sock: socket.socket) -> None:
@@ -314,10 +318,10 @@ class Engine:
 
     def read_errors(self, sock: socket.socket) -> None:
         """Tell the talks of the ICMP errors about their datagrams."""
-        for error, (host, port) in read_addressed_errors(sock):
+        for error, (host, port), quoted in read_addressed_errors(sock):
             talk = self._talks.get((_packed(host), port))
             if talk is not None:
-                talk.refused(error)
+                talk.refused(error, quoted)
 
     def _elsewhere(self, packed: bytes) -> None:
         """Somebody answered whom nobody asked: sockets of their own can tell what was answered."""

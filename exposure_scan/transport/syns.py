@@ -62,6 +62,7 @@ class Asked:
     source: str  # our address towards it
     syns: segments.Template
     told: Done
+    deaf: Callable[[], bool]  # the shared sockets have dropped something since the asking began
     left: int
     over: asyncio.Future[None]
     queue: deque[Callable[[], None]] = field(default_factory=deque)
@@ -69,8 +70,13 @@ class Asked:
     open: dict[int, Syns | Talk] = field(default_factory=dict)
 
     def done(self, number: int, exchange: Exchange | None) -> None:
-        """A question is settled; with None it is left to the ordinary sockets."""
+        """A question is settled; with None it is left to the ordinary sockets.
+
+        So is a silence in which the shared sockets were too full to hear: one host's flood must not silence others.
+        """
         self.open.pop(number, None)
+        if exchange is not None and exchange.reason == NO_RESPONSE and self.deaf():
+            exchange = None
         self.told(number, exchange)
         self.left -= 1
         if not self.left and not self.over.done():

@@ -216,17 +216,31 @@ class Talk:
         elif (heard := self._take(data)) is not None:
             self._wake(heard)
 
-    def refused(self, error: IcmpError) -> None:
-        """An ICMP error came about a datagram of ours."""
-        self._safely(self._told_of, error)
+    def refused(self, error: IcmpError, quoted: bytes) -> None:
+        """An ICMP error came about a datagram of ours, and quotes so much of its words."""
+        self._safely(self._told_of, error, quoted)
 
-    def _told_of(self, error: IcmpError) -> None:
-        if self._over or not self._journal.note_icmp([error]):
+    def _told_of(self, error: IcmpError, quoted: bytes) -> None:
+        if self._over or not self.tries:
             return
-        if self._waiting is None:
+        if error.refuses and self.question.ttl is None and not self._is_quoted(quoted):
+            self.cancel()
+            self._done(None)
+        elif not self._journal.note_icmp([error]):
+            pass
+        elif self._waiting is None:
             self._refused = True
         else:
             self._wake(self._ended(End.RESET))
+
+    def _is_quoted(self, quoted: bytes) -> bool:
+        """Whether the error knows what we said.
+
+        Everybody who was asked knows the port of the shared socket and could refuse in another's name; only words
+        of ours show that the error is about a datagram of ours. A socket of its own, whose port nobody else
+        knows, asks again where they are missing.
+        """
+        return self._data.startswith(quoted) and bool(quoted or not self._data)
 
     def _silent(self) -> None:
         if self._waiting is not None and not self._over:

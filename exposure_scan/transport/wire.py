@@ -24,6 +24,8 @@ _KERNEL_BUFFER = 16 * 1024 * 1024
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h; Python has no names for them
 _TIMESPEC = struct.Struct("=qq")
 _OUTGOING, _PACKET_STATISTICS = 4, 6  # linux/if_packet.h
+_SO_MEMINFO = 55  # asm-generic/socket.h
+_MEMINFO = struct.Struct("=9I")  # linux/sock_diag.h; the last is SK_MEMINFO_DROPS
 _SOL_PACKET = 263  # linux/socket.h
 _STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -60,6 +62,11 @@ class Wire:
         if self._sock.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
             self._sock.close()
+
+    @property
+    def dropped(self) -> int:
+        """How many packets it was too full for, so far."""
+        return dropped(self._sock)
 
     def settle(self) -> None:
         """Deal out what still lies in the kernel, and tell everybody where it dropped something."""
@@ -111,6 +118,15 @@ class Wire:
                     self.icmp(packet, quoted)
                 return self.listeners.get(quoted.destination.packed)
         return self.listeners.get(destination) or self.listeners.get(source)
+
+
+def dropped(sock: socket.socket) -> int:
+    """How many packets the kernel has dropped because the socket was full; 0 where it does not count them."""
+    try:
+        info = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    except OSError:
+        return 0
+    return int(_MEMINFO.unpack(info)[-1]) if len(info) == _MEMINFO.size else 0
 
 
 def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int | None:
