@@ -36,6 +36,7 @@ HONEST = Service("udp", 5060, "sip")
 _DRIP_SECONDS = 0.2
 _LONG = 1024 * 1024  # bytes of one line
 _FIELDS = 10_000
+_TICKETS = 40_000  # to resume a TLS session with, some 240 bytes each, before a word is said in it
 _UNZIPPED = 64 * 1024 * 1024  # bytes of zeros in the bomb
 _HEAD = 8192  # bytes of a request that are read
 _STAYS = 60.0  # seconds that a silent trap keeps a connection
@@ -181,6 +182,10 @@ async def _phone(talk: Talk, change: Callable[[bytes], bytes]) -> None:
 
 @cache
 def _context(certificate: str) -> ssl.SSLContext:
+    if certificate == "tickets":
+        made = hostile_certificates.context("plain")
+        made.num_tickets = _TICKETS
+        return made
     return hostile_certificates.context(certificate)
 
 
@@ -317,6 +322,8 @@ _ACTS: dict[str, dict[int, Act | None]] = {  # None: the handshake is the kernel
         443: partial(_page_over_tls, certificate="plain", page=_moved(b"https")),
         8080: partial(_answer, words=_moved(b"http")),
     },
+    "tickets": {443: partial(_page_over_tls, certificate="tickets", page=_PAGE)},
+    "calm": {},  # nothing: what others are held against
     "sip-of-others": {5060: partial(_phone, change=_strange)},
     "sip-huge-body": {5060: partial(_phone, change=_announces)},
     **{

@@ -83,13 +83,13 @@ def certificate_notes(tls: Tls, on: datetime) -> tuple[str, ...]:
     notes = []
     begins, ends = (when and _utc(when) for when in (tls.not_before, tls.not_after))
     if ends is not None and ends < on:
-        notes.append(f"The certificate expired on {ends:%Y-%m-%d}.")
+        notes.append(f"The certificate expired on {ends.date()}.")
     elif ends is not None and ends <= on + _SOON:
         days = (ends - on).days
         left = "within a day" if days < 1 else f"in {days} day{'' if days == 1 else 's'}"
-        notes.append(f"The certificate expires on {ends:%Y-%m-%d}, {left}.")
+        notes.append(f"The certificate expires on {ends.date()}, {left}.")
     if begins is not None and begins > on:
-        notes.append(f"The certificate is valid only from {begins:%Y-%m-%d} on.")
+        notes.append(f"The certificate is valid only from {begins.date()} on.")
     if tls.version in _OUTDATED:
         name, retired = _OUTDATED[tls.version]
         notes.append(f"It chose {name}, which is out of use ({retired}), although newer versions were offered.")

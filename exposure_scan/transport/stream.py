@@ -27,6 +27,7 @@ from .tls import Tunnel, reason
 _CHUNK = 16384
 _EAGER = 8  # reads of one wait before drops of a drip are gathered
 _GATHER = 0.01  # seconds
+_MOST_ENCIPHERED = 131_072  # bytes of records that bring no word: of a handshake, or beside the words of one wait
 _DRAIN = 65536  # bytes thrown away at the end, so that closing sends no reset
 
 
@@ -148,6 +149,7 @@ class Stream:
             return await self._read_raw(self._sock, most, until)
         loop = asyncio.get_running_loop()
         late = False
+        left = _MOST_ENCIPHERED + most
         while True:
             try:
                 plain = self._tunnel.read(most)
@@ -157,6 +159,8 @@ class Stream:
                 return (plain, None) if plain else (b"", End.CLOSED)
             if late:  # records without content cannot hold us
                 return b"", End.SILENT
+            if left <= 0:  # nor fill us
+                return b"", End.LIMIT
             late = loop.time() >= until
             await self._flush(self._sock, self._tunnel)
             data, end = await self._read_raw(self._sock, _CHUNK, until)
@@ -164,6 +168,7 @@ class Stream:
                 return b"", end
             self._journal.note_enciphered("received", data)
             self._tunnel.fed(data)
+            left -= len(data)
             await asyncio.sleep(0)
 
     async def _read_raw(self, sock: socket.socket, most: int, until: float) -> tuple[bytes, End | None]:
@@ -195,6 +200,7 @@ class Stream:
         until = min(loop.time() + request.seconds, self._journal.until)
         tunnel = Tunnel(request.server_name)
         late = False
+        left = _MOST_ENCIPHERED
         while True:
             try:
                 secured = tunnel.handshake()
@@ -208,14 +214,15 @@ class Stream:
                 detail = f"{secured.version} {secured.cipher} {secured.certificate.hex()}"
                 self._journal.note("secured", detail=detail)
                 return secured
-            if late:
-                return self._not_secured(NO_RESPONSE, tunnel)
+            if late or left <= 0:
+                return self._not_secured(NO_RESPONSE if late else End.LIMIT, tunnel)
             late = loop.time() >= until
             data, end = await self._read_raw(self._sock, _CHUNK, until)
             if end is not None:
                 return self._not_secured(NO_RESPONSE if end is End.SILENT else end, tunnel)
             self._journal.note_enciphered("received", data)
             tunnel.fed(data)
+            left -= len(data)
             await asyncio.sleep(0)
 
     def _not_secured(self, why: str, tunnel: Tunnel | None = None) -> NotSecured:
