@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import peers
 import pytest
@@ -132,11 +132,10 @@ def test_of_a_flood_of_errors_only_so_many_are_kept() -> None:
 
 
 @pytest.fixture
-def small_ears(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_ears(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wire's socket holds a few packets only, as it would where millions come."""
     monkeypatch.setattr(wire, "_SO_RCVBUFFORCE", socket.SO_RCVBUF)
     monkeypatch.setattr(wire, "_KERNEL_BUFFER", 4096)
-    yield
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

@@ -29,6 +29,7 @@ FLOOD = 10_000  # datagrams
 _SIP = 5060
 _REPEATED = 100
 _HUGE = 60_000  # bytes of a body, in one datagram
+_SLICE = 250  # packets sent in one turn
 _LATE = 0.4  # seconds that the framed host takes to answer: what is forged comes first
 _UNREACHABLE, _REDIRECT, _QUENCH = packets.UNREACHABLE, 5, 4  # ICMP types
 _FRAGMENTATION, _PROHIBITED, _PORT = 4, packets.ADMIN_PROHIBITED, packets.PORT_UNREACHABLE  # codes
@@ -132,13 +133,13 @@ def _cut(raw: bytes, size: int) -> bytes:
     return raw[: (raw[0] & 0x0F) * 4 + size]
 
 
-def _another_port(packet: Packet, raw: bytes) -> Sequence[bytes]:
+def _another_port(packet: Packet, _raw: bytes) -> Sequence[bytes]:
     assert packet.ports is not None
     ports = ((packet.ports[0] + shift) % 65536 or 1 for shift in (1, 7, 4096))
     return [packets.write(replace(packet, body=port.to_bytes(2, "big") + packet.body[2:])) for port in ports]
 
 
-def _another_destination(packet: Packet, raw: bytes) -> Sequence[bytes]:
+def _another_destination(packet: Packet, _raw: bytes) -> Sequence[bytes]:
     return [packets.write(replace(packet, destination=ELSEWHERE))]
 
 
@@ -161,7 +162,7 @@ def _as_sent(_: Packet, raw: bytes) -> Sequence[bytes]:
 # --- TCP, ping and floods --------------------------------------------------------------------------
 
 
-def _resets(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+def _resets(_: Host, packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
     """Resets that acknowledge what was not sent, or nothing, before the honest answer."""
     segment = packet.segment
     if segment is None or not segment.flags & SYN:
@@ -171,7 +172,7 @@ def _resets(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[by
     return [*(_from(packet, one) for one in wrong), *honest]
 
 
-def _syn_acks(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+def _syn_acks(_: Host, packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
     """Consents that acknowledge what was not sent, for every port."""
     segment = packet.segment
     if segment is None or not segment.flags & SYN:
@@ -180,7 +181,7 @@ def _syn_acks(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[
     return [*(_from(packet, replace(back, ack=segment.seq + off)) for off in (0, 2, 2**31)), *honest]
 
 
-def _echoes(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+def _echoes(_: Host, packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
     """Replies to pings that nobody sent."""
     if packet.icmp != (packets.ECHO, 0):
         return honest
@@ -192,7 +193,7 @@ def _echoes(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[by
     return [*(packets.write(Packet(who, packet.source, packets.ICMP, body)) for who, body in forged), *honest]
 
 
-def _flood(host: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+def _flood(host: Host, packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
     """Ten thousand datagrams from the port that was asked, three times at most."""
     if packet.ports is None or packet.protocol != packets.UDP or packet.ports[1] != _SIP or host.floods >= 3:
         return honest
@@ -216,7 +217,7 @@ def _error_flood(host: Host, packet: Packet, raw: bytes, honest: list[bytes]) ->
 def _phones(change: Callable[[Packet], Sequence[Packet]]) -> Forger:
     """SIP answers in datagrams, changed; on TCP, the honest ones."""
 
-    def forge(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+    def forge(_: Host, packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
         if packet.protocol != packets.UDP or packet.ports is None or packet.ports[1] != _SIP:
             return honest
         answer = packets.read(_answered(packet))
@@ -245,12 +246,12 @@ _CALL = (b"Call-ID: ", b"Call-ID: another")
 # --- the host that is framed by another ------------------------------------------------------------
 
 
-def _spy(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
-    """A silent host that learns from which ports the scanner asks; `Hosts` forges with them."""
+def _spy(_: Host, _packet: Packet, _raw: bytes, _honest: list[bytes]) -> list[bytes]:
+    """A silent host that learns from which ports the scanner asks; `_Hosts` forges with them."""
     return []
 
 
-def _framed(_: Host, packet: Packet, raw: bytes, honest: list[bytes]) -> list[bytes]:
+def _framed(_: Host, _packet: Packet, _raw: bytes, honest: list[bytes]) -> list[bytes]:
     """An honest host that is slow."""
     return honest
 
@@ -325,7 +326,9 @@ class _Hosts:
                 self._send([_error(quoted, victim, packet.source)])
 
     def _send(self, made: Sequence[bytes]) -> None:
-        for raw in made:
+        if len(made) > _SLICE:  # others are answered in between
+            asyncio.get_running_loop().call_soon(self._send, made[_SLICE:])
+        for raw in made[:_SLICE]:
             with suppress(OSError):  # a full way out loses packets, as a real one does
                 self._out.sendto(raw, (socket.inet_ntoa(raw[16:20]), 0))
 

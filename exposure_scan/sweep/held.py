@@ -148,7 +148,12 @@ def _answered(flow: Flow, proof: Evidence, last: float) -> bool:
     """Whether the host answered while it was listened to."""
     shift = (flow.at - proof.at.timestamp()) * 1000
     word = "connected" if flow.transport == "tcp" else "received"
-    answers = (event for event in flow.events if event.what == word or event.detail == "rst")
+    asked = {event.data[4:] for event in flow.events if event.what == "sent"}  # a ping: behind type and checksum
+    answers = (
+        event
+        for event in flow.events
+        if event.detail == "rst" or (event.what == word and (flow.transport != "icmp" or event.data[4:] in asked))
+    )
     return any(event.ms + shift < last for event in answers)
 
 

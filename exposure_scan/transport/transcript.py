@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -52,7 +52,7 @@ def _packets(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
     secured = False
     events = sorted((*exchange.events, *exchange.enciphered), key=lambda event: event.ms)
     inside = {id(event) for event in exchange.enciphered}
-    for event in events:
+    for event in _resets_last(events):
         if event.what in ("connected", "asking"):
             secured = False
         elif event.what == "secured":
@@ -61,6 +61,26 @@ def _packets(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
             continue  # it went enciphered
         for raw in line.packets(event):
             yield zero + round(event.ms * 1000), raw
+
+
+def _resets_last(events: Iterable[Event]) -> Iterator[Event]:
+    """The events with each connection's reset behind all that was read of it.
+
+    A word of ours that could not be sent shows the reset first, and what lay there before it is read afterwards.
+    """
+    held: Event | None = None
+    for event in events:
+        if event.what in ("connected", "asking") and held is not None:
+            yield held
+            held = None
+        if event.what == "reset":
+            held = event
+            continue
+        if held is not None and event.what == "received":
+            held = replace(held, ms=event.ms)
+        yield event
+    if held is not None:
+        yield held
 
 
 class _Datagrams:
