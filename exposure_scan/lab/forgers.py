@@ -37,13 +37,28 @@ _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 
 @dataclass(slots=True)
+class _Flow:
+    """A connection to the honest service: what was heard of it in order, and the number of our first byte."""
+
+    next: int
+    first: int
+    said: bytes = b""
+
+    def take(self, segment: Segment) -> None:
+        """The next piece; what comes again, or too early, is acknowledged and no more."""
+        if segment.seq == self.next:
+            self.said += segment.data
+            self.next += len(segment.data) + bool(segment.flags & FIN)
+
+
+@dataclass(slots=True)
 class Host:
     """One of them: what it forges, and what it has seen."""
 
     address: str
     forges: Forger
     honest: bool
-    heard: dict[int, bytes] = field(default_factory=dict)  # of TCP to SIP's port, by the scanner's port
+    heard: dict[int, _Flow] = field(default_factory=dict)  # of TCP to SIP's port, by the scanner's port
     floods: int = 0
 
     def answers(self, raw: bytes) -> list[bytes]:
@@ -68,19 +83,21 @@ class Host:
         if not (self.honest and segment.destination == _SIP):
             return [_from(packet, replace(back, flags=RST | ACK, window=0))]
         if segment.flags & SYN:
-            self.heard[segment.source] = b""
             first = zlib.crc32(f"{segment.source} {segment.seq}".encode())
+            self.heard[segment.source] = _Flow((segment.seq + 1) % 2**32, first + 1)
             return [_from(packet, replace(back, seq=first, flags=SYN | ACK))]
-        back = replace(back, ack=segment.seq + len(segment.data) + bool(segment.flags & FIN))
-        said = self.heard.get(segment.source, b"") + segment.data
-        words = b""
-        if segment.data and b"\r\n\r\n" in said:
-            ends = (packet.source, segment.source), (packet.destination, _SIP)
-            words, said = answers.sip(said, peer=ends[0], own=ends[1], transport="tcp"), b""
-        self.heard[segment.source] = said
+        flow = self.heard.get(segment.source)
+        if flow is None or not (segment.data or segment.flags & FIN):
+            return []
+        flow.take(segment)
+        back = replace(back, ack=flow.next)
         if segment.flags & FIN:
             return [_from(packet, replace(back, flags=FIN | ACK))]
-        return [_from(packet, replace(back, data=words))] if segment.data else []
+        if b"\r\n\r\n" not in flow.said:
+            return [_from(packet, back)]
+        ends = (packet.source, segment.source), (packet.destination, _SIP)
+        words = answers.sip(flow.said, peer=ends[0], own=ends[1], transport="tcp")
+        return [_from(packet, replace(back, seq=flow.first, data=words))]
 
 
 Forger: TypeAlias = Callable[[Host, Packet, bytes, list[bytes]], list[bytes]]
