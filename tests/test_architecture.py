@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "exposure_scan"
-GROUND = {"model", "conversation", "__init__"}  # what every room may import
+GROUND = {"model", "conversation", "files", "__init__"}  # what every room may import
 STAGES = {"scope", "plan", "protocols", "transport", "classify", "assess", "evidence", "history", "report"}
 STAGES |= {"deliver", "vantage", "lab", "nmap"}
 

@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exposure_scan.evidence import (
-    Bundle,
-    check_writable,
-    write_bundle,
-    write_file,
-)
+from exposure_scan.evidence import Bundle, write_bundle
+from exposure_scan.files import check_writable, write_file
 from exposure_scan.model import Problem
 
 Writer = Callable[[Path], None]
@@ -180,7 +176,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_half_of_the_new(
 def test_an_interrupt_at_the_last_moment_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Writer
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
@@ -193,17 +189,16 @@ def test_an_interrupt_at_the_last_moment_leaves_nothing_behind(
 def test_the_new_file_is_never_seen_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Writer
 ) -> None:
-    """At the moment of the rename all bytes stand in the other file, and the old one is untouched."""
+    """At the moment of the rename all bytes stand in another file of that folder, the old one is untouched."""
     path = tmp_path / "result"
     path.write_text("old")
     lengths = []
     replace = os.replace
 
-    def watched(source: str, target: Path) -> None:
-        lengths.append(Path(source).stat().st_size)
+    def watched(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        lengths.append((tmp_path / source).stat().st_size)
         assert path.read_text() == "old"
-        assert Path(source).parent == target.parent  # a rename across file systems is none
-        replace(source, target)
+        replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "replace", watched)
     write(path)

@@ -228,8 +228,7 @@ def demo(
     """Scan the embedded practice site for real, inside a private network that leads nowhere."""
     import asyncio
 
-    from exposure_scan import evidence as files
-    from exposure_scan import lab, sweep
+    from exposure_scan import files, lab, sweep
     from exposure_scan.model import Problem
 
     if not lab.inside():
@@ -238,10 +237,7 @@ def demo(
         except lab.NamespaceRefused as refused:
             raise Problem(str(refused)) from None
         raise typer.Exit(code)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"The folder {out} cannot be made ({error.strerror}); choose another with --out.") from None
+    files.make_folder(out, "choose another with --out")
     files.check_writable(out / "index.html")
 
     async def scan_all() -> list[tuple[str, sweep.Result]]:

@@ -37,8 +37,7 @@ def evidence_command(
     ] = None,
 ) -> None:
     """Show what was said and when, behind each finding; without --finding, which evidence there is."""
-    from exposure_scan import evidence as files
-    from exposure_scan import report
+    from exposure_scan import files, report
     from exposure_scan.model import Problem
     from exposure_scan.report.cited import chosen, contents
     from exposure_scan.report.dialogue import dialogue
@@ -71,8 +70,7 @@ def evidence_command(
 
 
 def _copy(scan: Scan, path: Path) -> None:
-    from exposure_scan import evidence as files
-    from exposure_scan import sweep
+    from exposure_scan import files, sweep
     from exposure_scan.sweep.redacted import customer_copy
 
     files.check_writable(path)
@@ -82,15 +80,14 @@ def _copy(scan: Scan, path: Path) -> None:
 
 def _read(path: Path) -> tuple[Scan, bytes | None]:
     """The scan of a file, and the capture where the file is a bundle that has one."""
-    from exposure_scan import evidence as files
-    from exposure_scan import report
+    from exposure_scan import evidence, report
     from exposure_scan.model import Problem
 
     try:
         with path.open("rb") as file:
             packed = file.read(len(_ZIP)) == _ZIP
         if packed:
-            bundle = files.read_bundle(path)
+            bundle = evidence.read_bundle(path)
             text, capture = bundle.scan, bundle.capture
         else:
             text, capture = path.read_text("utf-8"), None

@@ -76,8 +76,7 @@ def learn(
     """
     import asyncio
 
-    from exposure_scan import classify, scope
-    from exposure_scan import evidence as files
+    from exposure_scan import classify, files, scope
     from exposure_scan.model import DeviceClass, Problem
     from exposure_scan.sweep import learning
 
@@ -89,10 +88,7 @@ def learn(
     path = folder / f"{name}.toml"
     if path.exists():
         raise Problem(f"{path} is there already; move it away to learn such a unit anew.")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"The folder {folder} cannot be made ({error.strerror}); choose another with --packs.") from None
+    files.make_folder(folder, "choose another with --packs")
     files.check_writable(path)
     device = {
         DeviceWord.SERVER: DeviceClass.SERVER,

@@ -80,7 +80,7 @@ class Output:
             report.check_templates(self.templates)
         paths = [path for path in (self.html, self.evidence, self.json_path) if path is not None]
         if paths:
-            from exposure_scan import evidence as files
+            from exposure_scan import files
 
             for path in paths:
                 files.check_writable(path)
@@ -101,12 +101,12 @@ class Output:
             typer.echo(result.scan.to_json(), nl=False)
         else:
             if self.json_path is not None:
-                from exposure_scan import evidence as files
+                from exposure_scan import files
 
                 files.write_file(self.json_path, result.scan.to_json())
             console().print(report.summary(result.scan, quiet=self.quiet, verbose=self.verbose))
         if self.html is not None:  # last: a mistake in a template of one's own loses nothing of the scan
-            from exposure_scan import evidence as files
+            from exposure_scan import files
 
             files.write_file(self.html, sweep.render(result.scan, "html", templates=self.templates))
         raise typer.Exit(_code(result.scan))

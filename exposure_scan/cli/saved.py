@@ -44,7 +44,7 @@ def report_command(
     from exposure_scan.model import Problem
 
     if out is not None:
-        from exposure_scan import evidence as files
+        from exposure_scan import files
 
         files.check_writable(out)
     elif format_ is Format.PDF and sys.stdout.isatty():
@@ -69,13 +69,12 @@ def verify(
     ] = None,
 ) -> None:
     """Derive the findings once more from their evidence and its packets, offline; a difference exits with 1."""
-    from exposure_scan import evidence as files
-    from exposure_scan import report, sweep
+    from exposure_scan import evidence, report, sweep
     from exposure_scan.conversation import ReplayError
 
     newer = () if rules in (None, "today") else tuple(known(Path(rules)).packs.values())
     try:
-        kept = files.read_bundle(bundle)
+        kept = evidence.read_bundle(bundle)
         saved = report.load_scan(kept.scan)
         made = sweep.rederive(saved, newer)
         found = sweep.disagreements(saved, kept.capture, bundle.name)

@@ -54,18 +54,13 @@ def sweep_command(
     """Scan every site that is due, keep what was found, and mail each customer what concerns it."""
     import asyncio
 
-    from exposure_scan import evidence as files
-    from exposure_scan import sweep, vantage
+    from exposure_scan import files, sweep, vantage
     from exposure_scan.history.store import default_url, open_store
-    from exposure_scan.model import Problem
     from exposure_scan.sweep import fleet, nightly, outgoing, waiting
     from exposure_scan.sweep.vantage import looking_from
 
     read = sites_file(sites)
-    try:
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"The folder {out} cannot be made ({error.strerror}); choose another with --out.") from None
+    files.make_folder(out, "choose another with --out")
     files.check_writable(out / "index.html")
     fingerprints = known(packs)
     url = db or default_url()

@@ -58,18 +58,13 @@ def check(
     """Find out which ports cannot leave this network, or are answered by somebody else, and keep it for scans."""
     import asyncio
 
-    from exposure_scan import evidence as files
-    from exposure_scan import scope, vantage
-    from exposure_scan.model import Problem
+    from exposure_scan import files, scope, vantage
     from exposure_scan.sweep import vantage as checks
 
     order = scope.order_from_words([host], authorized_by=authorized_by)
     key = vantage.read_key(key_file)
     path = vantage.stored_path()
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"The folder {path.parent} cannot be made ({error.strerror}); set XDG_STATE_HOME.") from None
+    files.make_folder(path.parent, "set XDG_STATE_HOME")
     files.check_writable(path)
     with progress() as notice:
         done = asyncio.run(checks.check(order, key, notice=notice))

@@ -1,6 +1,6 @@
-"""Files that must be whole or not there: saved scans, reports, and the bundle that `verify` reads.
+"""What a scan leaves behind for others to check: the bundle that `verify` reads.
 
-`bundle` writes and reads them. `redaction` makes the copy that may leave the partner's hands.
+`bundle` writes and reads it. `redaction` makes the copy that may leave the partner's hands.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from .bundle import (
     SUMS,
     TRANSCRIPT,
     Bundle,
-    check_writable,
     read_bundle,
     sums,
     tls_sessions,
     write_bundle,
-    write_file,
 )
 
 if TYPE_CHECKING:
@@ -44,13 +42,11 @@ __all__ = [
     "TRANSCRIPT",
     "Bundle",
     "Redaction",
-    "check_writable",
     "read_bundle",
     "redact",
     "sums",
     "tls_sessions",
     "write_bundle",
-    "write_file",
 ]
 
 

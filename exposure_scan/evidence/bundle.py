@@ -1,6 +1,6 @@
-"""Files that must be whole or not there: saved scans, reports, and the bundle that `verify` reads.
+"""The bundle that `verify` reads.
 
-A bundle is a zip with the scan's JSON, the capture where there is one, a note on how that capture
+It is a zip with the scan's JSON, the capture where there is one, a note on how that capture
 was made, and the SHA-256 of each, in the form that ``sha256sum -c`` reads.
 """
 
@@ -10,8 +10,6 @@ import base64
 import hashlib
 import io
 import json
-import os
-import tempfile
 import textwrap
 import zipfile
 import zlib
@@ -21,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from exposure_scan.files import write_file
 from exposure_scan.model import Problem, Scan
 
 How: TypeAlias = Literal["wire", "transcript", "none"]
@@ -86,53 +85,8 @@ def sums(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
 
 
-def check_writable(path: Path) -> None:
-    """Make sure before anything is sent that a result can be written to `path`.
-
-    Raises:
-        Problem: it is no file, its folder is missing, or the folder cannot be written to.
-    """
-    try:
-        _check_replaceable(path)
-        if not path.parent.is_dir():
-            raise Problem(f"The folder {path.parent} does not exist; create it first, or give another file.")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise Problem(f"{path} cannot be written ({error.strerror}); choose another file.") from None
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write `content` whole or not at all, readable by the owner alone (mode 0600).
-
-    Raises:
-        Problem: it cannot be written; what stood there before stands there still.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        _check_replaceable(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".exposure-scan-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Problem(f"{path} cannot be written ({error.strerror}); choose another file.") from None
-
-
-def _check_replaceable(path: Path) -> None:
-    """Only a file may be replaced: a rename by root over /dev/null or /dev/stdout would break the machine."""
-    if path.is_dir():
-        raise Problem(f"{path} is a directory; give the name of a file.")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise Problem(f"{path} is a link or a device, which would be replaced; give the name of a file.")
-
-
 def write_bundle(path: Path, bundle: Bundle, sessions: str = "", *, masked: bool = False) -> None:
-    """Write the bundle of one scan, as `write_file` does.
+    """Write the bundle of one scan, whole or not at all.
 
     Args:
         path: the file.

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from exposure_scan import files
 from exposure_scan.model import Problem
 
 from .tables import MAIL, METADATA, SCANS, STEPS, VERSION, sum_of_scan
@@ -82,7 +83,7 @@ def open_database(url: str) -> Iterator[Database]:
             of a newer version. It is left as it is then.
     """
     parsed, path = _place(url)
-    shown = str(path) if path else parsed.render_as_string(hide_password=True)
+    shown = str(path) if path else _shown(parsed)
     if path is not None:
         _make(path)
         _examine(path)
@@ -108,6 +109,19 @@ def open_database(url: str) -> Iterator[Database]:
         engine.dispose()
 
 
+def shown_url(url: str) -> str:
+    """The URL as it may be shown and kept: without the password, and without what follows it, which may hold one.
+
+    Raises:
+        Problem: it is no URL.
+    """
+    return _shown(_place(url)[0])
+
+
+def _shown(url: URL) -> str:
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
 def _place(url: str) -> tuple[URL, Path | None]:
     """The URL, and the file where it names one."""
     try:
@@ -118,7 +132,7 @@ def _place(url: str) -> tuple[URL, Path | None]:
         return parsed, None
     name = parsed.database or ""
     if name in ("", ":memory:") or name.startswith("file:"):
-        raise Problem(f"{url} names no file; a history is kept in one, as {_EXAMPLE}.")
+        raise Problem(f"{_shown(parsed)} names no file; a history is kept in one, as {_EXAMPLE}.")
     return parsed, Path(name)
 
 
@@ -131,9 +145,8 @@ def _make(path: Path) -> None:
     A file that is there is not opened: to close it would let go of the locks that this process has on it.
     """
     try:
-        _make_folder(path.parent)
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        files.make_folder(path.parent, "choose another with --db")
+        files.make_empty(path)
     except OSError as error:
         raise Problem(f"The history {path} cannot be made ({error.strerror}); choose another with --db.") from None
     if not path.is_file():
@@ -141,13 +154,6 @@ def _make(path: Path) -> None:
     for place, word in ((path, "The history"), (path.parent, "The folder of the history")):
         if not os.access(place, os.R_OK | os.W_OK):
             raise Problem(f"{word} {place} cannot be read and written by this user; choose another with --db.")
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        if folder.parent != folder:
-            _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _examine(path: Path) -> None:
@@ -220,10 +226,7 @@ def _begin(db: Connection) -> None:
 
 def _close_to_others(path: Path) -> None:
     for end in ("", "-wal", "-shm"):
-        file = path.with_name(path.name + end)
-        with suppress(OSError):  # it is another user's, who let us in
-            if file.stat().st_mode & 0o077:
-                file.chmod(0o600)
+        files.close_to_others(path.with_name(path.name + end))
 
 
 # --- versions -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from exposure_scan import assess, evidence, report, scope
+from exposure_scan import assess, evidence, files, report, scope
 from exposure_scan.history.states import State
 from exposure_scan.history.store import Store
 from exposure_scan.model import SOON_DAYS, Expiry, Fleet, FleetRow, Site, Turns
@@ -21,8 +21,8 @@ def write(out: Path, read: scope.SitesFile, store: Store, at: datetime) -> None:
         Problem: a file cannot be written.
     """
     fleet = Fleet(at=at, rows=_rows(read, store, at, out), partner=read.partner)
-    evidence.write_file(out / INDEX, report.render_fleet(fleet))
-    evidence.write_file(out / TABLE, "".join(report.fleet_csv_rows(_rows(read, store, at, out))))
+    files.write_file(out / INDEX, report.render_fleet(fleet))
+    files.write_file(out / TABLE, "".join(report.fleet_csv_rows(_rows(read, store, at, out))))
 
 
 def _rows(read: scope.SitesFile, store: Store, at: datetime, out: Path) -> Iterator[FleetRow]:

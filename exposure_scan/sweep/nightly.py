@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from exposure_scan import classify, evidence, history, report, scope
+from exposure_scan import classify, evidence, files, history, report, scope
+from exposure_scan.history.opening import shown_url
 from exposure_scan.history.store import Letter, Store, state_folder
 from exposure_scan.model import Past, Problem, Scan, Verdict
 from exposure_scan.transport import Gate
@@ -88,17 +87,16 @@ def only_one(url: str) -> Iterator[None]:
         Problem: another sweep is at work.
     """
     folder = state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"sweep-{hashlib.sha256(url.encode()).hexdigest()[:16]}.lock"
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
+    files.make_folder(folder, "set XDG_STATE_HOME")
+    path = folder / f"sweep-{hashlib.sha256(shown_url(url).encode()).hexdigest()[:16]}.lock"
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(files.locked(path))
+        except BlockingIOError:
             raise Problem(f"Another sweep of this history is at work ({path}); wait until it has ended.") from None
+        except OSError as error:
+            raise Problem(f"The lock {path} cannot be made ({error.strerror}); set XDG_STATE_HOME.") from None
         yield
-    finally:
-        os.close(handle)
 
 
 # --- the sweep ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from exposure_scan import deliver, evidence, report, scope
+from exposure_scan import deliver, files, report, scope
 from exposure_scan.history.outbox import Outbox, Piece
 from exposure_scan.history.store import Store
 from exposure_scan.model import Problem
@@ -107,15 +107,12 @@ def write_eml(pieces: Sequence[Piece], folder: Path) -> tuple[Path, ...]:
     Raises:
         Problem: a file cannot be written.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from None
+    files.make_own_folder(folder)
     paths = tuple(
         folder / f"{piece.id:06d}-{_file_word(piece.site)}-{_file_word(piece.recipient)}.eml" for piece in pieces
     )
     for path, piece in zip(paths, pieces, strict=True):
-        evidence.write_file(path, piece.message)
+        files.write_file(path, piece.message)
     return paths
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exposure_scan import assess, history, report
+from exposure_scan import assess, files, history, report
 from exposure_scan.model import Past, Problem, Scan
 
 if TYPE_CHECKING:  # a report of a saved scan needs no sockets
@@ -50,20 +50,20 @@ def write_site(folder: Path, result: Result, past: Past | None = None) -> None:
     """Write one site's folder: scan.json, report.html and evidence.zip, each whole or not at all.
 
     Args:
-        folder: made where it is not there, for its owner alone.
+        folder: made where it is not there; it is its owner's alone.
         result: the scan, with its packets.
         past: how it stands against earlier scans; by default it is the first.
 
     Raises:
-        Problem: a file cannot be written.
+        Problem: a file cannot be written, or something else stands at the folder's place.
     """
     from exposure_scan import evidence
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_own_folder(folder)
     scan = result.scan
-    evidence.write_file(folder / evidence.SCAN, scan.to_json())
+    files.write_file(folder / evidence.SCAN, scan.to_json())
     page = report.render(scan, "html", practices=practice_texts(), past=past or history.past(scan, ()))
-    evidence.write_file(folder / evidence.REPORT, page)
+    files.write_file(folder / evidence.REPORT, page)
     write_bundle(folder / evidence.BUNDLE, result)
 
 

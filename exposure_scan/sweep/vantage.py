@@ -76,7 +76,7 @@ class Check:
         Raises:
             Problem: it cannot be written.
         """
-        from exposure_scan import evidence
+        from exposure_scan import files
 
         made = Vantage(
             name=f"network of {' and '.join(self.seen)}",
@@ -85,7 +85,7 @@ class Check:
             blind=self.ports(Reach.BLIND),
             forged=self.ports(Reach.FORGED),
         )
-        evidence.write_file(path, vantage.Stored(host=self.host, vantage=made).to_json())
+        files.write_file(path, vantage.Stored(host=self.host, vantage=made).to_json())
 
 
 async def check(
