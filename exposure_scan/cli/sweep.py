@@ -82,9 +82,9 @@ def sweep_command(
             _print(found, out)
             if dry_run and read.mail:
                 _write_mail(store, out / "outbox")
-            elif server is not None:
-                _send_mail(store, server)
-            if not watch or found.stopped:
+            elif server is not None and not found.stopped:
+                _send_mail(store, server, stop_file)
+            if not watch or found.stopped or waiting.stop_wanted(stop_file):
                 raise typer.Exit(_code(found))
             waiting.until_due(read.orders, store, stop_file)
             read = _again(sites, read)
@@ -114,11 +114,11 @@ def _write_mail(store: Store, folder: Path) -> None:
     typer.echo(f"{len(names)} mail(s) written to {folder}; none was sent.")
 
 
-def _send_mail(store: Store, server: deliver.Server) -> None:
+def _send_mail(store: Store, server: deliver.Server, stop_file: Path | None) -> None:
     """Hand over what waits, and say what became of it."""
-    from exposure_scan.sweep import outgoing
+    from exposure_scan.sweep import outgoing, waiting
 
-    sent = outgoing.send_mail(store, server)
+    sent = outgoing.send_mail(store, server, stop=lambda: waiting.stop_wanted(stop_file))
     parts = [f"{sent.sent} mail(s) sent"] + ([f"{sent.later} to be tried again"] if sent.later else [])
     typer.echo(", ".join(parts) + ".")
     for who in sent.refused:
@@ -127,6 +127,8 @@ def _send_mail(store: Store, server: deliver.Server) -> None:
         typer.echo(f"exposure-scan: nobody knows whether this arrived, and it is not sent again: {who}", err=True)
     for who in () if sent.problem else sent.waiting:
         typer.echo(f"exposure-scan: to be tried again: {who}", err=True)
+    if sent.stopped:
+        typer.echo("exposure-scan: stopped by the stop file; the mail that is left waits.", err=True)
     if sent.problem:
         typer.echo(f"exposure-scan: the mail server cannot be used: {sent.problem}", err=True)
 

@@ -128,7 +128,8 @@ class Delivery:
         return None
 
     def _end(self) -> Outcome:
-        """Say that the message is whole, and hear what became of it."""
+        """Say that the message is whole, and hear what became of it. Nothing halts this: it has been written down."""
+        halted, self._smtp.halted = self._smtp.halted, lambda: False
         self._smtp.patience = self._server.last_timeout
         try:
             self._smtp.send(b".\r\n")
@@ -137,7 +138,7 @@ class Delivery:
             self._smtp.close()
             return Outcome(Fate.UNKNOWN, self._said(error))
         finally:
-            self._smtp.patience = self._server.timeout
+            self._smtp.patience, self._smtp.halted = self._server.timeout, halted
         fates = {2: Fate.SENT, 4: Fate.LATER, 5: Fate.REFUSED}
         fate = fates.get(code // 100, Fate.UNKNOWN)
         if code == 421 or fate is Fate.UNKNOWN:
@@ -152,8 +153,10 @@ class Delivery:
 
 
 @contextmanager
-def connected(server: Server) -> Iterator[Delivery]:
+def connected(server: Server, halted: Callable[[], bool] = lambda: False) -> Iterator[Delivery]:
     """A connection that is encrypted, verified and logged in as the sites file wants it.
+
+    As soon as `halted` says so, not a word more goes out over it, but for the end of a message that was handed over.
 
     Certificates are judged by the system's authorities; SSL_CERT_FILE names others (OpenSSL).
 
@@ -162,7 +165,7 @@ def connected(server: Server) -> Iterator[Delivery]:
     """
     smtp, problem = None, ""
     try:
-        smtp = _open(server)
+        smtp = _open(server, halted)
     except (*_BROKEN, UnicodeError) as error:
         problem = f"{_name(server)}: {_without_secret(words(error), server)}"
     if smtp is None:
@@ -176,7 +179,7 @@ def connected(server: Server) -> Iterator[Delivery]:
         smtp.close()
 
 
-def _open(server: Server) -> Smtp:
+def _open(server: Server, halted: Callable[[], bool]) -> Smtp:
     if server.username is not None and server.security == "none":
         raise UnsafeError(
             'a password never goes without TLS; set mail.security to "starttls" or "tls", nothing was sent'
@@ -189,6 +192,7 @@ def _open(server: Server) -> Smtp:
         smtp = SmtpTls(server.host, server.port, own, timeout=server.timeout, context=context)
     else:
         smtp = Smtp(server.host, server.port, own, timeout=server.timeout)
+    smtp.halted = halted
     try:
         _greet(smtp)
         if server.security == "starttls":

@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import time
+from collections.abc import Callable
 
 _MOST_ANSWER = 64 * 1024  # bytes of one answer, all its lines
 _ENDLESS = "an answer without end"
@@ -20,6 +21,7 @@ class Smtp(smtplib.SMTP):
     """`smtplib.SMTP` with answers that are bounded in size and by one deadline each."""
 
     patience: float = 0.0  # seconds for an answer; 0: as for everything else
+    halted: Callable[[], bool] = staticmethod(lambda: False)  # asked before each word: whether it may not go any more
 
     def getreply(self) -> tuple[int, bytes]:
         """The code, -1 where there is none, and the words of the next answer."""
@@ -31,6 +33,8 @@ class Smtp(smtplib.SMTP):
 
     def send(self, s: object) -> None:
         """Send bytes; the wait for an answer may have left another timeout."""
+        if self.halted():
+            raise smtplib.SMTPServerDisconnected("stopped")
         if self.sock is not None:
             self.sock.settimeout(self.timeout)
         super().send(s)  # type: ignore[arg-type]

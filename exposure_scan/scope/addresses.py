@@ -226,9 +226,9 @@ def _explain(word: str) -> str:
 
 def _read_name(word: str) -> str:
     """A host name (RFC 1123, section 2.1, and the underscore that some zones use)."""
-    name = word.removesuffix(".").lower()
-    if not name.isascii():
+    if not word.isascii():  # asked before case is dropped: the Kelvin sign becomes a k
         raise ValueError(f"{quoted(word)} has letters outside ASCII; write the name in its xn-- form")
+    name = word.removesuffix(".").lower()
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise ValueError(f"{quoted(word)} is neither an address nor a name; {_FORMS}")
     return name

@@ -21,6 +21,7 @@ from . import letters, pages
 from .due import due
 from .redacted import redacted
 from .scanning import Notice, Result, now, scan_site
+from .waiting import stop_wanted
 
 log = logging.getLogger("exposure_scan")
 
@@ -142,7 +143,7 @@ async def sweep(
         ended(Ended(name, None, why))
     queue = [by_name[name] for name in left if name in by_name]
     gate = Gate(clock=clock, packets_per_second=settings.packets_per_second)
-    async with gate.lag.measured(), _until(settings.stop_file) as stopped:
+    async with gate.lag.measured(), _until(settings.stop_file, gate) as stopped:
         waiting = iter(queue)
 
         async def work() -> None:
@@ -158,7 +159,7 @@ async def sweep(
             pending: set[asyncio.Task[object]] = {*workers}
             while pending and not stop.done():
                 finished, rest = await asyncio.wait({*pending, stop}, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished - {stop}:
+                for task in () if gate.stopped else finished - {stop}:
                     task.result()
                 pending = rest - {stop}
         finally:
@@ -172,20 +173,22 @@ async def sweep(
 
 
 @contextlib.asynccontextmanager
-async def _until(stop_file: Path | None) -> AsyncIterator[asyncio.Event]:
-    """An event that is set as soon as the file is there."""
+async def _until(stop_file: Path | None, gate: Gate) -> AsyncIterator[asyncio.Event]:
+    """An event that is set as soon as the file is there; the gate lets nothing out from then on."""
     stopped = asyncio.Event()
 
     def there() -> bool:
-        return stop_file is not None and stop_file.exists()
+        if not stop_wanted(stop_file):
+            return False
+        gate.stop()
+        stopped.set()
+        return True
 
     async def look() -> None:
         while not there():  # noqa: ASYNC110 - nobody but the file system knows
             await asyncio.sleep(_LOOK)
-        stopped.set()
 
-    if there():
-        stopped.set()
+    there()
     task = asyncio.create_task(look())
     try:
         yield stopped
@@ -208,6 +211,8 @@ async def _one(
     try:
         result = await scan_site(order, known=settings.known, notice=notice, gate=gate)
     except Exception as error:  # the one spot where a site's failure becomes a value
+        if gate.stopped:
+            raise  # no failure: the next sweep scans it
         log.debug("site %s failed", name, exc_info=error)
         why = "; ".join(error.sentences) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
         post, to = settings.post, order.partner.get("mail")

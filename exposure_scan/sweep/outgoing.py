@@ -35,10 +35,17 @@ class Sent:
     waiting: list[str] = field(default_factory=list)  # who is to be tried again, and why
     unknown: list[str] = field(default_factory=list)
     problem: str = ""  # why the server could not be used
+    stopped: bool = False  # what is left waits as it was
 
 
-def send_mail(store: Store, server: deliver.Server, *, clock: Callable[[], datetime] = now) -> Sent:
-    """Hand over what waits in the outbox and is due; each piece at most once.
+def send_mail(
+    store: Store,
+    server: deliver.Server,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], datetime] = now,
+) -> Sent:
+    """Hand over what waits in the outbox and is due; each piece at most once. As soon as `stop` says so, no more.
 
     What the last process was handing over when it ended is told as unknown, once. Only one process may do this
     for a history at a time.
@@ -46,25 +53,42 @@ def send_mail(store: Store, server: deliver.Server, *, clock: Callable[[], datet
     box, found, at = store.outbox, Sent(), clock()
     found.unknown += [_who(piece, "the program ended while the server had the message") for piece in box.recover(at)]
     broken = 0
-    while pieces := box.due(at):
+    while not stop() and (pieces := box.due(at)):
         before = found.sent + len(found.refused)
         try:
-            with deliver.connected(server) as delivery:
+            with deliver.connected(server, stop) as delivery:
                 for piece in pieces:
-                    _send(piece, delivery, box, found, clock)
-                    if not delivery.open:
+                    _send(piece, delivery, box, found, stop, clock)
+                    if not delivery.open or stop():
                         break  # the rest is tried over a new one
             broken = broken + 1 if found.sent + len(found.refused) == before else 0
             if broken >= _MOST_BROKEN:
                 raise ConnectionError(f"{server.host}:{server.port} ended {broken} connections in a row")
         except ConnectionError as error:
+            if stop():
+                break
             found.problem = report.terminal_text(str(error), _SAID)
             _all_later(box, found, at, clock)
+    found.stopped = stop()
     return found
 
 
-def _send(piece: Piece, delivery: deliver.Delivery, box: Outbox, found: Sent, clock: Callable[[], datetime]) -> None:
-    outcome = delivery.send(piece.recipient, piece.message, lambda: box.hand_over(piece, clock()))
+def _send(
+    piece: Piece,
+    delivery: deliver.Delivery,
+    box: Outbox,
+    found: Sent,
+    stop: Callable[[], bool],
+    clock: Callable[[], datetime],
+) -> None:
+    handed = False
+
+    def hand_over() -> bool:
+        nonlocal handed
+        handed = not stop() and box.hand_over(piece, clock())
+        return handed
+
+    outcome = delivery.send(piece.recipient, piece.message, hand_over)
     said = report.terminal_text(outcome.said, _SAID)
     match outcome.fate:
         case deliver.Fate.SENT:
@@ -76,10 +100,10 @@ def _send(piece: Piece, delivery: deliver.Delivery, box: Outbox, found: Sent, cl
         case deliver.Fate.UNKNOWN:
             box.settle(piece, "unknown", said, clock())
             found.unknown.append(_who(piece, said))
-        case deliver.Fate.LATER:
+        case deliver.Fate.LATER if handed or not stop():
             _later(piece, said, box, found, clock)
-        case deliver.Fate.TAKEN:
-            pass  # whoever took it writes down what became of it
+        case _:
+            pass  # it was stopped and waits as it was; or whoever took it writes down what became of it
 
 
 def _later(piece: Piece, said: str, box: Outbox, found: Sent, clock: Callable[[], datetime]) -> None:

@@ -85,11 +85,11 @@ async def scan_site(
     Raises:
         Problem: no live authorization, or a target that may not be asked; nothing was sent.
     """
-    targets = await scope.resolve(order, clock=clock)
+    own = gate or Gate(clock=clock)
+    targets = await scope.resolve(order, clock=own.onward)
     if gate is not None:
         async with gate.admitted(targets):
             return await _scan(order, targets, gate, ports, known, notice, second_opinion)
-    own = Gate(clock=clock)
     async with own.lag.measured(), own.admitted(targets):
         return await _scan(order, targets, own, ports, known, notice, second_opinion)
 

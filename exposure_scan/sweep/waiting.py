@@ -16,6 +16,19 @@ _MAIL = 60  # seconds between two looks for mail that may be tried again
 _STOP = 1  # seconds between two looks for the stop file
 
 
+def stop_wanted(stop_file: Path | None) -> bool:
+    """Whether somebody wants everything to stop: the file is there, be it a link that leads nowhere.
+
+    Where nobody can tell, it is wanted: its folder was closed to us.
+    """
+    try:
+        return stop_file is not None and bool(stop_file.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
 def until_due(orders: Sequence[scope.Order], store: Store, stop_file: Path | None) -> None:
     """Return when there is something to do. What came due meanwhile is due at once, and only once."""
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -32,7 +45,7 @@ def until_due(orders: Sequence[scope.Order], store: Store, stop_file: Path | Non
             wake.set()
 
     def look_for_stop() -> None:
-        if stop_file is not None and stop_file.exists():
+        if stop_wanted(stop_file):
             wake.set()
 
     scheduler.add_job(look_for_mail, "interval", seconds=_MAIL)

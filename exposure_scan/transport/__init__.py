@@ -9,9 +9,10 @@ async with record(gate, [target]) as capture:
 from __future__ import annotations
 
 from .capture import Capture, record
+from .consent import NotAuthorized
 from .flows import Flow, read_flows
 from .frames import Frames, hosts_of
-from .gate import Gate, NotAuthorized
+from .gate import Gate
 from .icmp import read_icmp
 from .knock import Knock, knock
 from .pace import Lateness

@@ -11,26 +11,24 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from weakref import WeakValueDictionary
+from datetime import datetime
+from weakref import WeakSet, WeakValueDictionary
 
-from exposure_scan.model import Address, Problem, Target
+from exposure_scan.model import Address, Target
 
+from .consent import WATCH, NotAuthorized, Onward, Watch, ended_sentence, since_boot, wall
 from .icmp import listen_for_errors, only_echo_replies
 from .limits import allowed_sockets
-from .pace import Bucket, Lag, owe_if_waiting, repeated_syns
+from .pace import Bucket, Lag, RoundTrips, owe_if_waiting, repeated_syns
 
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
-_SHORTEST_WAIT = 0.4  # seconds, on however short a path
-_WATCH = 0.25  # seconds between two looks at whether consent has ended
 _ETH_P_ALL = 0x0003
-
-
-class NotAuthorized(Problem):
-    """No consent: never recorded, ended, or for another address. No packet was sent."""
+_REPEATED = 1000  # milliseconds for which the kernel repeats the end of a connection that nobody confirms
+_AT_ONCE = struct.pack("ii", 1, 0)  # of SO_LINGER: a RST, and nothing is kept to be repeated
 
 
 @dataclass(slots=True)
@@ -45,8 +43,8 @@ class _Host:
     bucket: Bucket
     new: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    running: set[asyncio.Timeout] = field(default_factory=set)
-    rtt: tuple[float, float] | None = None  # seconds: smoothed, and its variation
+    trips: RoundTrips = field(default_factory=RoundTrips)
+    sockets: WeakSet[_Socket] = field(default_factory=lambda: WeakSet())
 
 
 class _Socket(socket.socket):
@@ -54,11 +52,33 @@ class _Socket(socket.socket):
 
     held: ExitStack | None = None
     peer: tuple[str, int] | None = None  # where `send` goes to from a UDP socket; it hears everybody
+    torn = False
 
     def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        self._whole()
         return super().send(data, flags) if self.peer is None else super().sendto(data, flags, self.peer)
 
+    def shutdown(self, how: int) -> None:
+        self._whole()
+        super().shutdown(how)
+
+    def _whole(self) -> None:
+        if self.torn:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    def tear(self) -> None:
+        """Let no further word out: what is left is to close it, which leaves the kernel nothing to repeat."""
+        self.torn = True
+        self._set(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+
+    def _set(self, level: int, name: int, value: int | bytes) -> None:
+        if self.type == socket.SOCK_STREAM:
+            with suppress(OSError):  # it is closed already
+                self.setsockopt(level, name, value)
+
     def close(self) -> None:
+        if self.fileno() >= 0:
+            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _REPEATED)
         super().close()
         if self.held is not None:
             self.held.close()
@@ -68,7 +88,8 @@ class Gate:
     """Opens sockets to admitted addresses while their authorization lasts, at their pace.
 
     Args:
-        clock: the time of day, aware; consent is judged by it.
+        clock: the time of day, aware. Consent is judged by it, but for what was set back (see `Onward`).
+        steady: seconds that nobody can set.
         sockets: how many may be open at once; by default what the process may open, at most 1,024.
         connections_per_service: how many at once to one port of one address.
         packets_per_second: to all addresses together, beside the pace of each; None sets no such limit.
@@ -77,12 +98,16 @@ class Gate:
     def __init__(
         self,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall,
+        steady: Callable[[], float] = since_boot,
         sockets: int | None = None,
         connections_per_service: int = 3,
         packets_per_second: float | None = None,
     ) -> None:
         self.now = clock
+        self.onward = Onward(clock, steady)
+        self._watch = Watch(self.onward)
+        self.stopped = False
         self._total = None if packets_per_second is None else Bucket(packets_per_second, packets_per_second / 20)
         self._alone: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
         self._places = asyncio.Semaphore(sockets or allowed_sockets())
@@ -91,7 +116,6 @@ class Gate:
         self._hosts: dict[Address, _Host] = {}
         self._flows: dict[bytes, set[tuple[int, int, int]]] = {}  # by packed address: protocol, our port, theirs
         self._repetitions = repeated_syns()
-        self._watching = False
         self.lag = Lag()
         self._heavy = asyncio.Lock()
 
@@ -109,8 +133,8 @@ class Gate:
             raise NotAuthorized(f"{address} is not the address of one host; give the customer's public address.")
         if not target.authorization.by.strip():
             raise NotAuthorized(f"Nobody is named who authorized the scan of {address}; record who consented.")
-        if self._ended(target):
-            raise NotAuthorized(_ended_sentence(target))
+        if self.onward.ended(target):
+            raise NotAuthorized(ended_sentence(target))
         known = self._hosts.get(address)
         if known is None:
             self._hosts[address] = _Host(target, Bucket(target.packets_per_second, target.burst))
@@ -141,16 +165,20 @@ class Gate:
                     del self._hosts[target.address]
                     self._flows.pop(target.address.packed, None)
 
-    def _ended(self, target: Target) -> bool:
-        until = target.authorization.until
-        return until is not None and self.now() >= until
+    def stop(self) -> None:
+        """Let no further packet out to anybody, and tear down what is open; there is no way back."""
+        self.stopped = True
+        for host in self._hosts.values():
+            _tear(host)
 
     def _live(self, target: Target) -> _Host:
+        if self.stopped:
+            raise NotAuthorized("The scan was stopped; nothing more is sent.")
         host = self._hosts.get(target.address)
         if host is None:
             raise NotAuthorized(f"{target.address} is not among the addresses admitted to this scan.")
-        if self._ended(host.target):
-            raise NotAuthorized(_ended_sentence(host.target))
+        if self.onward.ended(host.target):
+            raise NotAuthorized(ended_sentence(host.target))
         return host
 
     @asynccontextmanager
@@ -163,35 +191,8 @@ class Gate:
             NotAuthorized: the consent is missing, or ended while the block ran.
         """
         host = self._live(target)
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                host.running.add(limit)
-                self._watch()
-                try:
-                    yield
-                finally:
-                    host.running.discard(limit)
-        except TimeoutError:
-            if limit.expired():
-                raise NotAuthorized(_ended_sentence(host.target)) from None
-            raise
-
-    def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            asyncio.get_running_loop().call_later(_WATCH, self._look)
-
-    def _look(self) -> None:
-        self._watching = False
-        busy = [host for host in self._hosts.values() if host.running]
-        for host in busy:
-            if self._ended(host.target):
-                for limit in list(host.running):
-                    if limit.when() is None:  # once is enough
-                        limit.reschedule(asyncio.get_running_loop().time())
-        if busy:
-            self._watch()
+        async with self._watch.over(lambda: host.target, lambda: _tear(host)):
+            yield
 
     # --- pace ------------------------------------------------------------------------------------
 
@@ -211,13 +212,13 @@ class Gate:
                 wait = host.bucket.take(asyncio.get_running_loop().time(), packets * self.lag.slowdown)
                 if wait <= 0:
                     break
-                await asyncio.sleep(min(wait, _WATCH))
+                await asyncio.sleep(min(wait, WATCH))
             while self._total is not None:
                 self._live(host.target)
                 wait = self._total.take(asyncio.get_running_loop().time(), packets)
                 if wait <= 0:
                     break
-                await asyncio.sleep(min(wait, _WATCH))
+                await asyncio.sleep(min(wait, WATCH))
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -248,25 +249,12 @@ class Gate:
     # --- round trips -----------------------------------------------------------------------------
 
     def note_rtt(self, target: Target, seconds: float) -> None:
-        """A packet to the target was answered after so long (RFC 6298, section 2)."""
-        host = self._hosts[target.address]
-        if host.rtt is None:
-            host.rtt = (seconds, seconds / 2)
-        else:
-            smoothed, variation = host.rtt
-            host.rtt = (smoothed * 7 / 8 + seconds / 8, variation * 3 / 4 + abs(smoothed - seconds) / 4)
+        """A packet to the target was answered after so long."""
+        self._hosts[target.address].trips.note(seconds)
 
     def patience(self, target: Target, seconds: float) -> float:
-        """How long to wait for an answer that comes at once if it comes.
-
-        `seconds`, or less where the host has answered before: three times what RFC 6298 would wait
-        before it sends again.
-        """
-        rtt = self._hosts[target.address].rtt
-        if rtt is None:
-            return seconds
-        smoothed, variation = rtt
-        return min(seconds, max(_SHORTEST_WAIT, 3 * (smoothed + 4 * variation)))
+        """How long to wait for an answer that comes at once if it comes: `seconds`, or less on a path that is known."""
+        return self._hosts[target.address].trips.patience(seconds)
 
     # --- sockets ---------------------------------------------------------------------------------
 
@@ -299,6 +287,7 @@ class Gate:
                 raise OSError(code, os.strerror(code))
             self.remember(_PROTOCOLS[sock.type], sock.getsockname()[1], target, port)
             sock.held = held.pop_all()
+            host.sockets.add(sock)
             for after in self._repetitions:  # the kernel's own packets count, too
                 asyncio.get_running_loop().call_later(after, owe_if_waiting, sock, host.bucket)
             return sock
@@ -313,7 +302,7 @@ class Gate:
             NotAuthorized: no packet may go there.
             OSError: this machine could not do it.
         """
-        self._live(target)
+        host = self._live(target)
         with ExitStack() as held:
             await self._hold(held, self._service(target.address, -port))  # UDP counts apart from TCP
             await self._hold(held, self._places)
@@ -327,6 +316,7 @@ class Gate:
             sock.peer = (str(target.address), port)
             self.remember(_PROTOCOLS[sock.type], sock.getsockname()[1], target, port)
             sock.held = held.pop_all()
+            host.sockets.add(sock)
             return sock
 
     async def icmp(self, target: Target) -> socket.socket | None:
@@ -336,7 +326,7 @@ class Gate:
             NotAuthorized: no packet may go there.
             OSError: this machine could not do it, for want of something else than permission.
         """
-        self._live(target)
+        host = self._live(target)
         family = _family(target.address)
         protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
         for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
@@ -353,6 +343,7 @@ class Gate:
                     only_echo_replies(sock)
                 sock.connect((str(target.address), 0))
                 sock.held = held.pop_all()
+                host.sockets.add(sock)
                 return sock
         return None
 
@@ -441,5 +432,6 @@ def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _ended_sentence(target: Target) -> str:
-    return f"The authorization for {target.address} ended at {target.authorization.until}; renew it, then scan again."
+def _tear(host: _Host) -> None:
+    for sock in list(host.sockets):
+        sock.tear()

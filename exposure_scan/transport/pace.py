@@ -1,4 +1,4 @@
-"""How fast we may go: a token bucket for the packets, and how late this process itself is."""
+"""How fast we may go: a token bucket for the packets, how soon a host answers, how late this process itself is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 _LAG_STEP = 0.05  # seconds between two looks at the clock
 _LATE = 0.1  # seconds of lag that halve the pace
+_SHORTEST_WAIT = 0.4  # seconds for an answer, on however short a path
 
 
 @dataclass(slots=True)
@@ -44,6 +45,31 @@ class Bucket:
     def owe(self, cost: float) -> None:
         """Take tokens for what was sent without asking; whoever comes next waits for it."""
         self.tokens -= cost
+
+
+@dataclass(slots=True)
+class RoundTrips:
+    """How long a host takes to answer, in seconds (RFC 6298, section 2)."""
+
+    known: tuple[float, float] | None = None  # smoothed, and its variation
+
+    def note(self, seconds: float) -> None:
+        """It answered after so long."""
+        if self.known is None:
+            self.known = (seconds, seconds / 2)
+        else:
+            smoothed, variation = self.known
+            self.known = (smoothed * 7 / 8 + seconds / 8, variation * 3 / 4 + abs(smoothed - seconds) / 4)
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for an answer that comes at once if it comes.
+
+        `seconds`, or less where it has answered before: three times what RFC 6298 would wait before it sends again.
+        """
+        if self.known is None:
+            return seconds
+        smoothed, variation = self.known
+        return min(seconds, max(_SHORTEST_WAIT, 3 * (smoothed + 4 * variation)))
 
 
 @dataclass(slots=True, eq=False)
