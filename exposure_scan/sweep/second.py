@@ -20,6 +20,7 @@ from pathlib import Path
 import exposure_scan
 from exposure_scan.model import Host, Opinion, Problem, Scan, SecondOpinion, Target, Verdict
 from exposure_scan.transport import Gate
+from exposure_scan.transport.children import environment
 from exposure_scan.transport.limits import give_back
 
 log = logging.getLogger("exposure_scan")
@@ -119,7 +120,6 @@ async def _ask(target: Target, host: Host, privileged: bool, seconds: int) -> by
         "seconds": seconds,
         "privileged": privileged,
     }
-    env = {key: value for key, value in os.environ.items() if not key.startswith("NMAP")}  # they change what it does
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -128,7 +128,7 @@ async def _ask(target: Target, host: Host, privileged: bool, seconds: int) -> by
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(exposure_scan.__file__).parent.parent,
-        env=env,
+        env=environment(),
         start_new_session=True,  # a group of its own, so that Nmap goes when the child goes
     )
     give_back(child.pid)  # before it hears its order

@@ -10,6 +10,7 @@ import struct
 from exposure_scan.conversation import Observation
 from exposure_scan.model import Echo, PortState
 
+from .children import environment
 from .datagrams import NO_PERMISSION, Datagrams
 from .journal import NO_RESPONSE, Answer, Journal, judge_icmp
 
@@ -106,7 +107,9 @@ async def _run(words: tuple[str, ...], seconds: float) -> int | None:
     """The exit code, or None if it had to be killed."""
     nothing = asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(*words, stdin=nothing, stdout=nothing, stderr=nothing)
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=nothing, stdout=nothing, stderr=nothing, env=environment()
+        )
     except OSError:
         return None
     try:
