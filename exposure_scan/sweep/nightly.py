@@ -210,6 +210,8 @@ async def _one(
     name = order.site.name
     try:
         result = await scan_site(order, known=settings.known, notice=notice, gate=gate)
+        await asyncio.to_thread(_keep, order, result, store, run, settings, clock())
+        return Ended(name, result.scan.verdict)
     except Exception as error:  # the one spot where a site's failure becomes a value
         if gate.stopped:
             raise  # no failure: the next sweep scans it
@@ -221,8 +223,6 @@ async def _one(
             mail = (letters.failure_letter(name, run, why, to, post, clock()),)
         store.add_failure(name, run, why, now=clock(), letters=mail)
         return Ended(name, None, why)
-    await asyncio.to_thread(_keep, order, result, store, run, settings, clock())
-    return Ended(name, result.scan.verdict)
 
 
 def _keep(order: scope.Order, result: Result, store: Store, run: int, settings: Settings, at: datetime) -> None:
