@@ -17,6 +17,7 @@ import samples_evidence
 
 from exposure_scan import report
 from exposure_scan.model import Echo, PortState, Problem, Scan, Status, Vantage, Verdict
+from exposure_scan.model.text import html_text, terminal_text
 from exposure_scan.report import templates as pages
 
 Sample = Callable[[], Scan]
@@ -236,7 +237,7 @@ def test_hostile_text_is_harmless_in_the_index() -> None:
     assert 'href="javascript%3Ax/report.html"' in text
 
 
-@pytest.mark.parametrize("clean", [report.terminal_text, report.html_text])
+@pytest.mark.parametrize("clean", [terminal_text, html_text])
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -263,11 +264,11 @@ def test_untrusted_text_becomes_one_plain_line(clean: Callable[[str], str], text
 
 
 def test_long_text_is_cut_and_says_so() -> None:
-    assert report.terminal_text("x" * 100) == "x" * 100
-    cut = report.terminal_text("x" * 101)
+    assert terminal_text("x" * 100) == "x" * 100
+    cut = terminal_text("x" * 101)
     assert len(cut) == 100
     assert cut.endswith("… (cut)")
-    assert report.terminal_text("\x00" * 1_000_000 + "x") == "… (cut)"
+    assert terminal_text("\x00" * 1_000_000 + "x") == "… (cut)"
 
 
 # --- the folder of templates ---------------------------------------------------------------------

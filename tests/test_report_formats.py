@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 
 from exposure_scan import report
 from exposure_scan.model import Scan, Severity, Status, Verdict, Waiver
-from exposure_scan.report.text import csv_text, html_text, markdown_text
+from exposure_scan.model.text import csv_text, html_text, markdown_text
 
 Sample = Callable[[], Scan]
 EVERY = (*samples.ALL, *samples_doubt.ALL, *samples_evidence.ALL)

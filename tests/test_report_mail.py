@@ -22,8 +22,8 @@ from mails import (
     text_part,
 )
 
-from exposure_scan import report
 from exposure_scan.model import Status, Turn, Verdict
+from exposure_scan.model.text import html_text
 from exposure_scan.report import words
 from exposure_scan.report.mail import mail_subject
 from exposure_scan.report.view import page
@@ -132,7 +132,7 @@ def test_both_parts_tell_what_changed() -> None:
 def test_a_subject_is_one_clean_short_line(sample: Sample, past: str) -> None:
     subject = mail_subject(material(sample(), PASTS[past]))
     assert len(subject) < 120
-    assert subject == report.html_text(subject)
+    assert subject == html_text(subject)
     assert subject.startswith(f"{words.VERDICTS[sample().verdict].word}: ")
     assert subject.endswith(")")
 

@@ -26,6 +26,7 @@ from mails import (
 from exposure_scan import report
 from exposure_scan.model import Problem, Scan, Status
 from exposure_scan.model.colour import READABLE, contrast
+from exposure_scan.model.text import html_text
 from exposure_scan.report.mail import mail_subject, render_mail_html, render_mail_text
 
 # Every line of the text part that begins at the margin.
@@ -162,7 +163,7 @@ def test_any_other_address_is_none(address: str) -> None:
     scan = samples.silent_site().model_copy(update={"partner": {"mail": address}})
     read = Reader(render_mail_html(material(scan)))
     assert "a" not in {tag for tag, _ in read.tags}
-    assert report.html_text(address, 254)[:40] in read.text
+    assert html_text(address, 254)[:40] in read.text
 
 
 # --- the text part -------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ def evidence_command(
     """Show what was said and when, behind each finding; without --finding, which evidence there is."""
     from exposure_scan import files, report
     from exposure_scan.model import Problem
+    from exposure_scan.model.text import terminal_text
     from exposure_scan.report.cited import chosen, contents
     from exposure_scan.report.dialogue import dialogue
 
@@ -54,11 +55,11 @@ def evidence_command(
         return
     findings, pieces = chosen(scan, finding)
     if not findings and not pieces:
-        practices = ", ".join(dict.fromkeys(report.terminal_text(one.practice) for one in scan.findings[:_MOST_IDS]))
+        practices = ", ".join(dict.fromkeys(terminal_text(one.practice) for one in scan.findings[:_MOST_IDS]))
         raise Problem(
-            f"{saved} has no finding and no evidence {report.terminal_text(finding, 80)!r}. It has these findings: "
+            f"{saved} has no finding and no evidence {terminal_text(finding, 80)!r}. It has these findings: "
             f"{practices or 'none'}; and {len(scan.evidence):,} pieces of evidence, such as "
-            f"{report.terminal_text(scan.evidence[0].id, 20) if scan.evidence else 'none'}."
+            f"{terminal_text(scan.evidence[0].id, 20) if scan.evidence else 'none'}."
         )
     if pcap is not None:
         files.check_writable(pcap)

@@ -113,7 +113,7 @@ def _print_parts(lesson: classify.Lesson) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exposure_scan.report import terminal_text
+    from exposure_scan.model.text import terminal_text
 
     if not lesson.parts:
         return

@@ -60,8 +60,8 @@ def scans(site: _Site, db: Database = None) -> None:
     """List the scans of a site that were kept, the newest first."""
     from rich.text import Text
 
-    from exposure_scan import report
     from exposure_scan.history.store import open_store
+    from exposure_scan.model.text import terminal_text
 
     with open_store(db) as store:
         kept = store.scans_of(site)
@@ -74,12 +74,12 @@ def scans(site: _Site, db: Database = None) -> None:
             str(one.cannot_tell),
             str(one.undeclared),
             str(one.open),
-            report.terminal_text(one.folder or "", 400),
+            terminal_text(one.folder or "", 400),
         )
         for one in kept
     ]
     headings = ("When (UTC)", "Verdict", "Not met", "Cannot tell", "Undeclared", "Open", "Folder")
-    screen.print(Text(f"{report.terminal_text(site)}: {_count(len(kept), 'scan')}, the newest first"))
+    screen.print(Text(f"{terminal_text(site)}: {_count(len(kept), 'scan')}, the newest first"))
     _table(headings, rows, numbers=range(2, 6))
 
 
@@ -100,14 +100,14 @@ def changes(site: _Site, db: Database = None) -> None:
 def _say_changes(scan: Scan, past: Past, before: Site | None) -> None:
     from rich.text import Text
 
-    from exposure_scan import report
+    from exposure_scan.model.text import terminal_text
 
     screen = console()
 
     def say(sentence: str) -> None:
         screen.print(Text(sentence))
 
-    say(f"{report.terminal_text(scan.site.name)}: the scan of {_moment(scan.started)} UTC, {scan.verdict.upper()}")
+    say(f"{terminal_text(scan.site.name)}: the scan of {_moment(scan.started)} UTC, {scan.verdict.upper()}")
     if past.last is None or past.was is None or before is None:
         say("It is the first scan of this site that is known. There is nothing to hold it against.")
         return
@@ -126,16 +126,16 @@ def _say_changes(scan: Scan, past: Past, before: Site | None) -> None:
 
 
 def _rows(scan: Scan, past: Past) -> list[tuple[str, ...]]:
-    from exposure_scan import report
     from exposure_scan.model import Turn
+    from exposure_scan.model.text import terminal_text
     from exposure_scan.report.words import STATUSES, TURNS
 
     order = list(TURNS)
     return [
         (
             TURNS[change.turn].word,
-            report.terminal_text(change.practice),
-            report.terminal_text(change.host),
+            terminal_text(change.practice),
+            terminal_text(change.host),
             STATUSES[change.was].word if change.was else "Not judged",
             STATUSES[change.now].word,
             f"{change.since.astimezone(UTC):%Y-%m-%d}",
@@ -178,8 +178,9 @@ def prune(
     A file is removed only where the history knows its name and its SHA-256 and no scan that stays names it.
     When a breach was first seen is remembered.
     """
-    from exposure_scan import report, sweep
+    from exposure_scan import sweep
     from exposure_scan.history import store as histories
+    from exposure_scan.model.text import terminal_text
     from exposure_scan.sweep import nightly
 
     url = db or histories.default_url()
@@ -187,7 +188,7 @@ def prune(
         done = store.prune(sweep.now() - timedelta(days=older_than))
     typer.echo(f"Removed: {_count(done.scans, 'scan')} and {_count(len(done.files), 'file')}.")
     for path in done.left:
-        name = report.terminal_text(str(path), 400)
+        name = terminal_text(str(path), 400)
         typer.echo(f"exposure-scan: {name} cannot be removed; its scans are kept until it can be.", err=True)
     if done.left:
         raise typer.Exit(FAILED)
@@ -208,9 +209,10 @@ def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], numbers: It
 
 
 def _listed(names: Iterable[str]) -> str:
-    from exposure_scan import report
 
-    return ", ".join(report.terminal_text(name) for name in names)
+    from exposure_scan.model.text import terminal_text
+
+    return ", ".join(terminal_text(name) for name in names)
 
 
 def _moment(when: datetime) -> str:

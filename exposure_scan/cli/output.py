@@ -92,9 +92,10 @@ class Output:
             Exit: always.
         """
         from exposure_scan import report, sweep
+        from exposure_scan.model.text import terminal_text
 
         for note in notes:
-            typer.echo(f"exposure-scan: {report.terminal_text(note, 400)}", err=True)
+            typer.echo(f"exposure-scan: {terminal_text(note, 400)}", err=True)
         if self.evidence is not None:
             sweep.write_bundle(self.evidence, result)
         if self.json == "-":

@@ -147,13 +147,14 @@ def _again(path: Path, before: scope.SitesFile) -> scope.SitesFile:
 
 
 def _print(found: nightly.Sweep, out: Path) -> None:
-    from exposure_scan import report
+
+    from exposure_scan.model.text import terminal_text
 
     if found.continued:
         typer.echo("This went on with a sweep that had been stopped.")
     for one in sorted(found.ended, key=lambda one: one.site):
         if one.verdict is None:
-            typer.echo(f"exposure-scan: {report.terminal_text(f'{one.site}: not scanned: {one.why}', 300)}", err=True)
+            typer.echo(f"exposure-scan: {terminal_text(f'{one.site}: not scanned: {one.why}', 300)}", err=True)
     numbers = ", ".join(f"{number} {word}" for word, number in found.numbers().items())
     typer.echo(f"{len(found.ended)} site(s) done: {numbers}." if found.ended else "No site was due.")
     if found.stopped:

@@ -81,7 +81,7 @@ def _print(done: checks.Check) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exposure_scan.report import terminal_text
+    from exposure_scan.model.text import terminal_text
     from exposure_scan.sweep.vantage import Reach
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

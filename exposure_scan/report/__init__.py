@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, cast
 from exposure_scan.model import Past, Problem, Scan
 
 from .material import Material
-from .text import html_text, terminal_text
 from .words import PracticeText
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ __all__ = [
     "check_pdf",
     "check_templates",
     "fleet_csv_rows",
-    "html_text",
     "load_scan",
     "mail_subject",
     "render",
@@ -45,7 +43,6 @@ __all__ = [
     "render_index",
     "schema_json",
     "summary",
-    "terminal_text",
 ]
 
 # Each format's module here and its function, of a `Material`; those of _BINARY return bytes.

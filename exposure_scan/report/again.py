@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from exposure_scan.model import Finding, Scan, Status
-
-from .text import within
+from exposure_scan.model.text import within
 
 _MOST_PORTS = 12
 _MOST_HOSTS = 4

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from exposure_scan.model import Evidence, Finding, Scan, Status
+from exposure_scan.model.text import terminal_text
 
 from . import words
 from .proof import by_id, frames_of
-from .text import terminal_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

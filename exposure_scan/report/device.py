@@ -9,9 +9,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from exposure_scan.model import Device, DeviceClass, Port, Support
+from exposure_scan.model.text import within
 
 from . import words
-from .text import within
 
 MOST_SUPPORTS = 8  # on each side
 _MOST_REFS = 12

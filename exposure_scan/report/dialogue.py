@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from exposure_scan.conversation import Event, escape, events_of, unescape
 from exposure_scan.model import Evidence, Finding, Scan
 from exposure_scan.model.ranges import read_ranges
+from exposure_scan.model.text import terminal_text
 
 from . import words
 from .ports import swept_text
 from .proof import CAPTURES, frames_of
 from .sources import MASKED
-from .text import terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType

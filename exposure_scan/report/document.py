@@ -6,9 +6,9 @@ import json
 import re
 
 from exposure_scan.model import SCHEMA, Problem, Scan
+from exposure_scan.model.text import terminal_text
 
 from .material import Material
-from .text import terminal_text
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _FAMILY = re.compile(r"exposure-scan/scan/([0-9]{1,9})\Z")

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exposure_scan.model import Finding, Hop, Host, Path, Port, PortState, RouterError, Scan, Status, Swept
+from exposure_scan.model.text import within
 
 from . import words
-from .text import within
 
 _PLANNED_LOSS = 0.0975  # 5 % each way, both ways together: what three tries are laid out for
 _LATE_MS = 100  # the scanner's own lateness, from which on it is told

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from exposure_scan.model import Point, Status, Turn, Verdict
 from exposure_scan.model.fleet import SOON_DAYS, Expiry, Fleet, FleetRow
+from exposure_scan.model.text import within
 
 from . import words
 from .brand import Brand, partner_brand
 from .tally import MOST_PORTS, NOT_SCANNED, TURNS, VERDICTS, Kind, Place, Tally, changed, site_link, site_name
 from .templates import render_template
-from .text import within
 from .view import Count
 from .words import Mark
 

@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterable, Iterator
 
 from exposure_scan.model.fleet import FleetRow
+from exposure_scan.model.text import csv_text, within
 
 from . import words
 from .tally import site_link, site_name
-from .text import csv_text, within
 
 _COLUMNS = (
     "site",

@@ -11,11 +11,11 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from exposure_scan.model import Finding, Scan, Severity, Status, Verdict
+from exposure_scan.model.text import markdown_text, within
 
 from . import words
 from .doubt import doubts
 from .material import Material
-from .text import markdown_text, within
 from .words import PracticeText
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"

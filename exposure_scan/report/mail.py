@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exposure_scan.model import Past, Scan, Status, Turn
+from exposure_scan.model.text import html_text, within
 
 from . import words
 from .host import HostView, PracticeRow
 from .material import Material
 from .templates import render_template
-from .text import html_text, within
 from .view import Count, Page, page
 from .words import Mark
 

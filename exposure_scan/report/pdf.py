@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, tostring
 
 from exposure_scan.model import Problem
+from exposure_scan.model.text import html_text, terminal_text
 
 from .material import Material
 from .page import render_html
 from .templates import render_template
-from .text import html_text, terminal_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

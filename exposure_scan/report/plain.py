@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from exposure_scan.model import Finding
+from exposure_scan.model.text import CELL_LIMIT, HTML_LIMIT, csv_text, markdown_text, within
 
 from . import words
 from .host import HostView
 from .material import Material
-from .text import CELL_LIMIT, HTML_LIMIT, csv_text, markdown_text, within
 from .verdict import Step
 from .view import Page, page
 

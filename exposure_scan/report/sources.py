@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exposure_scan.model import Scan
+from exposure_scan.model.text import within
 
 from . import words
 from .doubt import Fact
 from .proof import CAPTURES
-from .text import within
 
 _MOST_ROWS = 60
 _MOST_PORTS = 6

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from exposure_scan.model import Turn, Vantage, Verdict
 from exposure_scan.model.fleet import FleetRow
+from exposure_scan.model.text import html_text, within
 
 from . import words
-from .text import html_text, within
 from .words import Mark
 
 _MOST_NAMES = 6  # of the sites with one kind of work

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exposure_scan.model import Problem
+from exposure_scan.model.text import html_text, terminal_text
 
 from . import words
-from .text import html_text, terminal_text
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exposure_scan.model import Echo, Finding, Host, Scan, Status
+from exposure_scan.model.text import TERMINAL_LIMIT, terminal_text
 
 from . import words
 from .device import device_view, foreign
@@ -16,7 +17,6 @@ from .doubt import Fact, scan_facts, unsure, way_facts
 from .ports import door_of, door_of_swept, reason_text, swept_tally, swept_text, tls_lines, tls_refusal
 from .proof import by_id
 from .sources import second_facts, sources
-from .text import TERMINAL_LIMIT, terminal_text
 from .verdict import box, steps
 from .view import counts
 

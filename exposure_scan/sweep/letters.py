@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from exposure_scan import deliver, report, scope
 from exposure_scan.history.store import Letter
 from exposure_scan.model import Past, Problem, Scan, Severity, Status, Turn, Verdict
+from exposure_scan.model.text import terminal_text
 
 log = logging.getLogger("exposure_scan")
 
@@ -109,7 +110,7 @@ def letters(
                 attachments=files,
             )
         except Problem as problem:  # neither the scan nor the others' mail hangs on it
-            log.warning("%s: no mail: %s", report.terminal_text(scan.site.name), problem)
+            log.warning("%s: no mail: %s", terminal_text(scan.site.name), problem)
             continue
         found.append(Letter(recipient, message, pressing))
     return tuple(found)
@@ -135,8 +136,8 @@ def _files(
 
 def failure_letter(site: str, run: int, why: str, partner: str, post: Post, when: datetime) -> Letter:
     """The mail to the partner about a site that could not be scanned; the customer hears nothing of it."""
-    said = report.terminal_text(why, 500)
-    name = report.terminal_text(site, 60)
+    said = terminal_text(why, 500)
+    name = terminal_text(site, 60)
     text = (
         f"The site {name} could not be scanned.\n\nWhy: {said}\n\n"
         "Nothing is known of it tonight, and the customer was not written to.\n"

@@ -15,6 +15,7 @@ from exposure_scan import classify, evidence, files, history, report, scope
 from exposure_scan.history.opening import shown_url
 from exposure_scan.history.store import Letter, Store, state_folder
 from exposure_scan.model import Past, Problem, Scan, Verdict
+from exposure_scan.model.text import terminal_text
 from exposure_scan.transport import Gate
 
 from . import letters, pages
@@ -246,6 +247,6 @@ def _letters(order: scope.Order, scan: Scan, past: Past, post: letters.Post, tol
     try:
         copy = redacted(scan)
     except Problem as problem:
-        log.warning("%s: no mail: %s", report.terminal_text(scan.site.name), "; ".join(problem.sentences))
+        log.warning("%s: no mail: %s", terminal_text(scan.site.name), "; ".join(problem.sentences))
         return ()
     return letters.letters(order, copy, past, pages.practice_texts(), post, told)

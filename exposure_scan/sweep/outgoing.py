@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from exposure_scan import deliver, files, report, scope
+from exposure_scan import deliver, files, scope
 from exposure_scan.history.outbox import Outbox, Piece
 from exposure_scan.history.store import Store
 from exposure_scan.model import Problem
+from exposure_scan.model.text import terminal_text
 
 from .scanning import now
 
@@ -67,7 +68,7 @@ def send_mail(
         except ConnectionError as error:
             if stop():
                 break
-            found.problem = report.terminal_text(str(error), _SAID)
+            found.problem = terminal_text(str(error), _SAID)
             _all_later(box, found, at, clock)
     found.stopped = stop()
     return found
@@ -89,7 +90,7 @@ def _send(
         return handed
 
     outcome = delivery.send(piece.recipient, piece.message, hand_over)
-    said = report.terminal_text(outcome.said, _SAID)
+    said = terminal_text(outcome.said, _SAID)
     match outcome.fate:
         case deliver.Fate.SENT:
             box.settle(piece, "sent", said, clock())
@@ -122,7 +123,7 @@ def _all_later(box: Outbox, found: Sent, at: datetime, clock: Callable[[], datet
 
 
 def _who(piece: Piece, said: str) -> str:
-    return f"{report.terminal_text(piece.recipient, 120)} ({report.terminal_text(piece.site, 60)}): {said}"
+    return f"{terminal_text(piece.recipient, 120)} ({terminal_text(piece.site, 60)}): {said}"
 
 
 def write_eml(pieces: Sequence[Piece], folder: Path) -> tuple[Path, ...]:
