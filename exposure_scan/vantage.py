@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from .model import Frozen, Problem, Vantage
+from .model.text import json_text
 
 Answer: TypeAlias = Callable[[bytes, str, tuple[str, int]], bytes | None]
 """What to answer to a hello that came to a port (``tcp/25``) from an address and port; None: nothing."""
@@ -284,7 +285,7 @@ class Stored(Frozen):
 
     def to_json(self) -> str:
         """The document, indented, ending in a newline."""
-        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+        return json_text(self.model_dump_json(indent=2, by_alias=True)) + "\n"
 
 
 def stored_path() -> Path:

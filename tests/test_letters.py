@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from exposure_scan import deliver, scope
 from exposure_scan.history.store import Letter
 from exposure_scan.model import Past, Point, Problem, Scan, Severity, Status, Turn, Verdict
+from exposure_scan.model.text import html_text
 from exposure_scan.sweep import letters
 
 DAY = timedelta(days=1)
@@ -189,7 +190,7 @@ def test_a_recipient_who_cannot_be_written_to_costs_nobody_else_the_mail(caplog:
     made = letters.letters(order("jörg@customer.example", OWNER), scan, Past(), samples.PRACTICES, POST)
     assert [letter.recipient for letter in made] == [OWNER]
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "exposed-server: no mail: 'j\\xf6rg@customer.example' has characters before the @" in record.getMessage()
+    assert 'exposed-server: no mail: "jörg@customer.example" has characters before the @' in record.getMessage()
 
 
 def test_a_scan_that_could_not_be_done_is_told_to_the_partner_alone() -> None:
@@ -318,9 +319,8 @@ PLAIN = message_from_bytes(composed(attachments=[deliver.Attachment("a.html", "t
 
 
 def shown(text: str) -> str:
-    """What a reader is to see of a text in a header."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(line.split())
+    """What a reader is to see of a text in a header, without its spaces; of a long one, the beginning."""
+    return html_text(text, 2000).replace(" ", "")[:150]
 
 
 def _letters(name: str) -> str:
@@ -351,8 +351,8 @@ def test_no_text_becomes_a_header_of_its_own(subject: str, name: str, file: str,
     (sender,) = mail["From"].addresses
     assert sender.addr_spec == "reports@partner.example"
     assert mail["To"] == OWNER
-    assert str(mail["Subject"]).replace(" ", "") == shown(subject).replace(" ", "")
-    assert _letters(sender.display_name) == _letters(shown(name))
+    assert str(mail["Subject"]).replace(" ", "")[:150] == shown(subject)
+    assert _letters(sender.display_name)[:100] == _letters(shown(name))[:100]
     assert isinstance(mail, EmailMessage)
     assert body(mail, "plain").strip() == "synthetic"
 

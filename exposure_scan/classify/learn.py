@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from exposure_scan.model import DeviceClass
+from exposure_scan.model.text import toml_text
 
 from .fingerprints import CLAIM, FAMILY, PRODUCTS, Known, built_in, parse
 from .packs import read_pack
@@ -293,4 +294,4 @@ def _document(rows: Sequence[dict[str, object]], unit: Unit, name: str) -> str:
     )
     import tomli_w
 
-    return head + tomli_w.dumps({"pack": {"name": name, "origin": unit.origin}, "fingerprint": named})
+    return head + toml_text(tomli_w.dumps({"pack": {"name": name, "origin": unit.origin}, "fingerprint": named}))

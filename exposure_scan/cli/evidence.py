@@ -37,7 +37,7 @@ def evidence_command(
     ] = None,
 ) -> None:
     """Show what was said and when, behind each finding; without --finding, which evidence there is."""
-    from exposure_scan import files, report
+    from exposure_scan import files
     from exposure_scan.model import Problem
     from exposure_scan.model.text import terminal_text
     from exposure_scan.report.cited import chosen, contents

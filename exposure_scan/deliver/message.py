@@ -14,11 +14,11 @@ from email.policy import SMTP as POLICY
 from email.utils import format_datetime
 
 from exposure_scan.model import Problem
+from exposure_scan.model.text import header_text, quoted
 
 _LONGEST_LOCAL, _LONGEST_ADDRESS = 64, 254  # RFC 5321, 4.5.3.1.1, and RFC 3696, erratum 1690
 _ONE_LINE = 60  # characters of a name and its address that stand in one line beside "From:"
 _SPECIALS = re.compile(r'[][()<>@,:;.\\"]')  # RFC 5322, 3.2.3
-_ENCODED = re.compile(r"=(?=\?)")  # begins an encoded word (RFC 2047)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ def address(text: str) -> str:
     """
     local, _, domain = text.rpartition("@")
     if not local.isascii():
-        raise Problem(f"{text!a} has characters before the @ that are not ASCII; give an address without them.")
+        raise Problem(f"{quoted(text)} has characters before the @ that are not ASCII; give an address without them.")
     with suppress(UnicodeError):
         domain = domain.encode("idna").decode("ascii")
     fit = re.fullmatch(r"[!-~]+", local) and re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", domain)
     if not fit or set(local) & set('"(),:;<>@[\\]') or len(local) > _LONGEST_LOCAL:
-        raise Problem(f"{text[:_LONGEST_ADDRESS]!a} is no mail address; write it as owner@acme.example.")
+        raise Problem(f"{quoted(text)} is no mail address; write it as owner@acme.example.")
     if len(local) + 1 + len(domain) > _LONGEST_ADDRESS:
-        raise Problem(f"A mail address that begins with {local!a} is longer than {_LONGEST_ADDRESS} characters.")
+        raise Problem(f"A mail address that begins with {quoted(local)} is longer than {_LONGEST_ADDRESS} characters.")
     return f"{local}@{domain}"
 
 
@@ -88,7 +88,7 @@ def compose(
     message = EmailMessage(policy=POLICY)
     message["From"] = _mailbox(sender, sender_name)
     message["To"] = _mailbox(recipient, "")
-    message["Subject"] = _header(subject)
+    message["Subject"] = header_text(subject)
     message["Date"] = format_datetime(when)
     message["Message-ID"] = f"<{_digest(about, recipient)}@{domain}>"
     root = f"<{_digest('thread', thread, recipient)}@{domain}>"
@@ -104,22 +104,16 @@ def compose(
     for one in attachments:
         main, _, sub = one.kind.partition("/")
         charset = {"charset": "utf-8"} if main == "text" else None
-        message.add_attachment(one.content, maintype=main, subtype=sub, filename=_header(one.name), params=charset)
+        message.add_attachment(one.content, maintype=main, subtype=sub, filename=header_text(one.name), params=charset)
     for number, part in enumerate(part for part in message.walk() if part.is_multipart()):
         # "=_" stands in no quoted-printable and no base64 text (RFC 2045, 6.7)
         part.set_boundary(f"=_{_digest('boundary', about, recipient, str(number))}")
     return message.as_bytes()
 
 
-def _header(text: str) -> str:
-    """One line without characters that do not print, and without what a reader would decode once more."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(_ENCODED.sub("= ", line).split())
-
-
 def _mailbox(spec: str, name: str) -> Address:
     local, _, domain = spec.rpartition("@")
-    shown = _header(name)
+    shown = header_text(name)
     if not shown.isascii() or len(shown) + len(spec) > _ONE_LINE:
         # Python 3.11 loses the quotation marks of a name that it folds, and a comma would begin another address.
         shown = " ".join(_SPECIALS.sub(" ", shown).split())

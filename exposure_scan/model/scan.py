@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import ConfigDict, Field
 
 from .site import Authorization, Site, Vantage, Waiver
+from .text import json_text
 from .words import DeviceClass, Echo, Frozen, Moment, PortState, Seen, Severity, Status, Verdict
 
 SCHEMA = "exposure-scan/scan/1"
@@ -326,4 +327,4 @@ class Scan(Frozen):
 
     def to_json(self) -> str:
         """The document, indented, keys in the order of the design, ending in a newline."""
-        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+        return json_text(self.model_dump_json(indent=2, by_alias=True)) + "\n"

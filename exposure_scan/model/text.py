@@ -3,16 +3,33 @@
 What a server says, what a name service says and what a saved scan contains may have been written by
 an attacker. It may hold markup, terminal commands, marks that turn the reading direction, characters
 without width, or a megabyte. Nothing of that reaches a reader.
+
+| where it goes | what makes it safe |
+|---|---|
+| a terminal | `terminal_text` |
+| a sentence of ours | `within`, or `quoted` where the reader is to see what is wrong with it |
+| a whole line of ours that quotes things, an error's too | `line_text`; a `Problem` does so by itself |
+| the log | `log_text` |
+| HTML, and the text part of a mail | `html_text`, by the template engine, which escapes it besides |
+| CSV, Markdown | `csv_text`, `markdown_text` |
+| a header of a mail | `header_text` |
+| a file's or a folder's name | `file_name` |
+| JSON, TOML | `json_text`, `toml_text`: whole documents, and nothing is lost |
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
 TERMINAL_LIMIT = 100
 HTML_LIMIT = 600
 CELL_LIMIT = 1000
+LOG_LIMIT = 2000
+LINE_LIMIT = 4000  # the longest of ours list ports or fields
+HEADER_LIMIT = 200
+NAME_LIMIT = 120  # bytes; file systems take 255, and others put words before and behind it
 CUT = "… (cut)"
 
 # Terminal commands whole, so that no "[31m" stays behind: ECMA-48 section 5.4 (CSI), then the string
@@ -26,6 +43,7 @@ _COMMANDS = re.compile(
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 # Control, format (bidi marks, zero width), surrogate, private use, unassigned.
 _UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_MARKING = frozenset({"Mn", "Me"})
 _MOST_MARKS = 2  # accents on one letter; more is a tower of marks that covers its neighbours
 
 
@@ -51,6 +69,31 @@ def within(text: str, limit: int = 80) -> str:
 
     Cleaned on its own: a terminal command that never ends would swallow the rest of the sentence.
     """
+    return _clean(text, limit)
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    """Untrusted text in quotation marks for a sentence of ours, with what does not print as its number.
+
+    It is for texts that somebody has to mend, and so must see as they are; of a longer one, the beginning.
+    """
+    told = [_numbered(char) for char in (text if len(text) <= limit else text[: limit - 3])]
+    size = len(told)
+    while sum(map(len, told[:size])) > limit:
+        size -= 1
+    return f'"{"".join(told[:size])}{"..." if size < len(text) else ""}"'
+
+
+def line_text(text: str, limit: int = LINE_LIMIT) -> str:
+    """A line of ours, whatever it quotes: what does not print stands as its number, and the rest as it is.
+
+    Spaces stay, too: such lines name files. A longer one is cut.
+    """
+    return _numbered(" ".join((text if len(text) <= limit else text[: limit - 3] + "...").splitlines()))
+
+
+def log_text(text: str, limit: int = LOG_LIMIT) -> str:
+    """Untrusted text as one line of a log, which it can neither end nor colour."""
     return _clean(text, limit)
 
 
@@ -90,6 +133,82 @@ def markdown_text(text: str, limit: int = HTML_LIMIT) -> str:
     return _BEGINS.sub(r"\1\\", line)
 
 
+# Begins an encoded word (RFC 2047), which a mail program would decode once more.
+_ENCODED = re.compile(r"=(?=\?)")
+
+
+def header_text(text: str, limit: int = HEADER_LIMIT) -> str:
+    """Untrusted text for the words of a mail's header (RFC 5322, section 2.2), before it is encoded.
+
+    One line without control, ANSI, bidi or invisible characters and without what reads as an encoded word,
+    cut to `limit` characters.
+    """
+    return _clean(_ENCODED.sub("= ", _clean(text, limit)), limit)
+
+
+# Names that Windows keeps for devices, whatever follows behind a dot (Microsoft, "Naming Files, Paths, and
+# Namespaces").
+_DEVICE = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9\xb9\xb2\xb3]")
+_SUM = 8  # hexadecimal digits
+
+
+def file_name(text: str, limit: int = NAME_LIMIT) -> str:
+    """Untrusted text as the name of a file or a folder, without an extension: lower case, hyphens.
+
+    Nothing but letters, digits and hyphens, never empty, never a device of Windows, in Unicode's form NFC, and at most
+    `limit` bytes of UTF-8: of a longer name the beginning, with a part of its SHA-256. What differs only in upper and
+    lower case, in punctuation or in the form of its accents has the same name.
+    """
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    name = re.sub(r"[\W_]+", "-", plain).strip("-") or "x"
+    if len(name.encode("utf-8", "replace")) > limit:
+        digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_SUM]
+        begin = name.encode("utf-8", "replace")[: limit - _SUM - 1].decode("utf-8", "ignore").rstrip("-")
+        name = f"{begin}-{digest}"
+    return f"x-{name}" if _DEVICE.fullmatch(name) else name
+
+
+# What may stand in a string of JSON or TOML as it is, and moves a terminal's cursor or a reader's eye: C1
+# controls, format characters, separators of lines.
+_BESIDE_ASCII = re.compile(r"[^\n -~]")
+_MOVING = frozenset({"Cc", "Cf", "Zl", "Zp"})
+
+
+def json_text(document: str) -> str:
+    """A JSON document (RFC 8259) with what a terminal would obey, or a reader not see, as escapes.
+
+    Such characters stand in its strings alone. A parser reads the same from it.
+    """
+    return _BESIDE_ASCII.sub(lambda found: _escaped(found[0], wide=False), document)
+
+
+def toml_text(document: str) -> str:
+    """A TOML document (1.0) whose strings are all basic ones, with the same as escapes.
+
+    A parser reads the same from it.
+    """
+    return _BESIDE_ASCII.sub(lambda found: _escaped(found[0], wide=True), document)
+
+
+def _escaped(char: str, *, wide: bool) -> str:
+    if unicodedata.category(char) not in _MOVING:
+        return char
+    if wide and ord(char) > 0xFFFF:
+        return f"\\U{ord(char):08x}"
+    data = char.encode("utf-16-be")
+    return "".join(f"\\u{data[at : at + 2].hex()}" for at in range(0, len(data), 2))
+
+
+def _numbered(text: str) -> str:
+    shown = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.category(char) in _MARKING else 0
+        plain = char.isprintable() and char not in _INVISIBLE and marks <= _MOST_MARKS
+        shown.append(char if plain else f"\\u{ord(char):04x}")
+    return "".join(shown)
+
+
 def _clean(text: str, limit: int) -> str:
     # Bounded work: what lies far behind the limit is never looked at.
     looked_at = text[: limit * 8]
@@ -101,7 +220,7 @@ def _clean(text: str, limit: int) -> str:
             char, category = " ", "Zs"
         elif category in _UNWANTED or char in _INVISIBLE:
             continue
-        marks = marks + 1 if category in ("Mn", "Me") else 0
+        marks = marks + 1 if category in _MARKING else 0
         if marks > _MOST_MARKS or (char == " " and shown and shown[-1] == " "):
             continue
         shown.append(char)

@@ -8,13 +8,18 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from .text import line_text
+
 
 class Problem(Exception):  # noqa: N818 - it is the user's, not the program's
-    """Wrong use: one clear sentence a mistake, each with what to do. The command line exits with 2."""
+    """Wrong use: one clear sentence a mistake, each with what to do. The command line exits with 2.
+
+    Sentences quote what was wrong, and that may be anybody's: each is one clean line.
+    """
 
     def __init__(self, *sentences: str) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences = sentences
+        self.sentences = tuple(map(line_text, sentences))
+        super().__init__("\n".join(self.sentences))
 
 
 class Verdict(StrEnum):

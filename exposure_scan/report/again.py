@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,7 @@ from exposure_scan.model.text import within
 
 _MOST_PORTS = 12
 _MOST_HOSTS = 4
+_ID = re.compile(r"[a-z0-9.-]{1,60}")
 
 
 def check_again(findings: Sequence[Finding], scan: Scan) -> str:
@@ -37,9 +39,9 @@ def command(scan: Scan, hosts: Iterable[str], ports: Sequence[str] = ()) -> str:
 
 def record(finding: Finding, scan: Scan) -> str:
     """The line under ``[site.declares]`` of the sites file that vouches for a practice; empty where a scan decides."""
-    if finding.status is not Status.UNDECLARED:
-        return ""
-    return f'"{within(finding.practice, 60)}" = {{ by = "YOUR NAME", on = {scan.started:%Y-%m-%d} }}'
+    if finding.status is not Status.UNDECLARED or not _ID.fullmatch(finding.practice):
+        return ""  # what is no practice's id cannot be declared, and a saved scan may hold anything
+    return f'"{finding.practice}" = {{ by = "YOUR NAME", on = {scan.started:%Y-%m-%d} }}'
 
 
 def _ports(findings: Iterable[Finding], scan: Scan) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import re
 
 from exposure_scan.model import SCHEMA, Problem, Scan
-from exposure_scan.model.text import terminal_text
+from exposure_scan.model.text import json_text, terminal_text
 
 from .material import Material
 
@@ -21,7 +21,7 @@ def schema_json() -> str:
     schema = Scan.model_json_schema(mode="serialization", by_alias=True)
     required = ["schema", *(name for name in schema["required"] if name != "schema")]
     document = {"$schema": _DRAFT, "$id": SCHEMA, **schema, "required": required}
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json_text(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def render_json(material: Material) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from exposure_scan.model import Finding, Scan, Severity, Status, Verdict
-from exposure_scan.model.text import markdown_text, within
+from exposure_scan.model.text import json_text, markdown_text, within
 
 from . import words
 from .doubt import doubts
@@ -103,7 +103,7 @@ def render_sarif(material: Material) -> str:
         },
     }
     document: Json = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    return json_text(json.dumps(document, ensure_ascii=False, indent=2)) + "\n"
 
 
 def _message(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exposure_scan.model import Past, Scan, Status, Turn
-from exposure_scan.model.text import html_text, within
+from exposure_scan.model.text import header_text, html_text, within
 
 from . import words
 from .host import HostView, PracticeRow
@@ -152,8 +152,7 @@ def mail_subject(material: Material) -> str:
     """The subject: the verdict, the site, and what changed; one clean line of fewer than 120 characters."""
     scan = material.scan
     verdict, changed = words.VERDICTS[scan.verdict].word, _changed(scan, material.past)
-    # cut before and after: the mark of the encoded word grows
-    site = within(_ENCODED.sub("= ", within(scan.site.name, _LONGEST_NAME)), _LONGEST_NAME)
+    site = header_text(scan.site.name, _LONGEST_NAME)
     return f"{verdict}: {site or 'a site without a name'} ({changed})"
 
 

@@ -17,14 +17,13 @@ from .names import resolve
 from .order import NOWHERE, Order, Words, order_from_words, parse_services, with_words
 
 if TYPE_CHECKING:
-    from .sites import SitesFile, folder, read_sites_file
+    from .sites import SitesFile, read_sites_file
 
 __all__ = [
     "NOWHERE",
     "Order",
     "SitesFile",
     "Words",
-    "folder",
     "order_from_words",
     "parse_services",
     "read_sites_file",
@@ -32,7 +31,7 @@ __all__ = [
     "with_words",
 ]
 
-_OF_SITES = ("SitesFile", "folder", "read_sites_file")
+_OF_SITES = ("SitesFile", "read_sites_file")
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Literal, TypeAlias
 
 from exposure_scan.model import Address
+from exposure_scan.model.text import quoted
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -55,16 +56,6 @@ _FORMS = "give an address in full (198.51.100.7), a network (198.51.100.0/28) or
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)*")
 _RANGE = re.compile(r"[0-9.]+-[0-9.]+")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-
-
-def quoted(text: str) -> str:
-    """The text in quotation marks for a message: one line of at most 80 characters, all of which print."""
-    cut = text if len(text) <= 80 else text[:77]
-    told = [char if char.isprintable() else f"\\u{ord(char):04x}" for char in cut]
-    size = len(cut)
-    while sum(map(len, told[:size])) > 80:
-        size -= 1
-    return f'"{"".join(told[:size])}{"..." if size < len(text) else ""}"'
 
 
 def shown(value: object) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from exposure_scan.model.colour import READABLE, contrast, darkened, is_colour
 from exposure_scan.model.picture import MOST_BYTES, logo_uri
-
-from .addresses import quoted
+from exposure_scan.model.text import quoted
 
 
 def accent(text: str) -> str:

@@ -22,8 +22,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from exposure_scan.model.text import quoted
+
 from . import brand
-from .addresses import quoted, shown
+from .addresses import shown
 from .order import line, moment, services
 
 # --- words ---------------------------------------------------------------------------------------

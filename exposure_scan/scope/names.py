@@ -13,8 +13,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from exposure_scan.model import Address, Authorization, Problem, Target
+from exposure_scan.model.text import quoted
 
-from .addresses import MOST, literals, plain, quoted, refusal
+from .addresses import MOST, literals, plain, refusal
 from .order import Clock, Order, now
 
 if TYPE_CHECKING:

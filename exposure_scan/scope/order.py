@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from exposure_scan.model import Authorization, DeviceClass, Presence, Problem, Site, Vantage
+from exposure_scan.model.text import quoted
 from exposure_scan.model.words import tellable
 
-from .addresses import Network, literals, quoted, shown
+from .addresses import Network, literals, shown
 
 Clock: TypeAlias = Callable[[], datetime]
 _T = TypeVar("_T")

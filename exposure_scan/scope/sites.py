@@ -18,8 +18,9 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from exposure_scan.model import Authorization, Declaration, Presence, Problem, Site, Vantage, Waiver
+from exposure_scan.model.text import file_name, quoted
 
-from .addresses import Network, literals, quoted, read_network
+from .addresses import Network, literals, read_network
 from .document import Document, SiteTable, sentence
 from .order import BURST, DEVICES, NOWHERE, PACKETS_PER_SECOND, Clock, Order, moment, now, services
 
@@ -96,11 +97,6 @@ def read_sites_file(path: Path, *, practices: frozenset[str] | None = None, cloc
     return SitesFile(path, orders, partner, mail, vantages)
 
 
-def folder(name: str) -> str:
-    """The folder that a site's name gives: lower case, hyphens (design, section 4)."""
-    return re.sub(r"[\W_]+", "-", name.casefold()).strip("-")
-
-
 def _toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -174,13 +170,14 @@ def _across(data: Mapping[str, Any]) -> list[tuple[_Where, str]]:
         if not isinstance(row, dict):
             continue
         name = row.get("name")
-        if isinstance(name, str) and folder(name):
-            first = folders.setdefault(folder(name), place)
+        if isinstance(name, str) and any(map(str.isalnum, name)):
+            folder = file_name(name)
+            first = folders.setdefault(folder, place)
             if first != place:
                 mistakes.append(
                     (
                         ("site", place, "name"),
-                        f"site[{first + 1}] has this name or one with the same folder ({folder(name)}); choose another",
+                        f"site[{first + 1}] has this name or one with the same folder ({folder}); choose another",
                     )
                 )
         mistakes += [(("site", place, *where), what) for where, what in _targets(row)]

@@ -10,6 +10,7 @@ from exposure_scan import assess, evidence, files, report, scope
 from exposure_scan.history.states import State
 from exposure_scan.history.store import Store
 from exposure_scan.model import SOON_DAYS, Expiry, Fleet, FleetRow, Site, Turns
+from exposure_scan.model.text import file_name
 
 INDEX, TABLE = "index.html", "fleet.csv"
 
@@ -50,7 +51,7 @@ def _row(
     last = state.points[-1] if state is not None else None
     if last is None and not failures:
         why = "It was never due."
-    folder = scope.folder(site.name)
+    folder = file_name(site.name)
     return FleetRow(
         name=site.name,
         folder=folder if last is not None and (out / folder / evidence.REPORT).is_file() else "",

@@ -30,6 +30,7 @@ from exposure_scan.model import (
     Site,
     Vantage,
 )
+from exposure_scan.model.text import quoted, within
 from exposure_scan.protocols.tls import certificate_facts, said
 
 from .hosts import Asked, host_of, judge, packs_of
@@ -110,22 +111,16 @@ def from_nmap(
         packs=packs_of(hosts, known),
         evidence=tuple(one.evidence for group in asked.values() for one in group),
         capture="none",
-        origin=Origin(kind="nmap", name=_plain(name), sha256=digest, by=f"Nmap {read.version}: {read.args}"),
+        origin=Origin(kind="nmap", name=within(name, 200), sha256=digest, by=f"Nmap {read.version}: {read.args}"),
         **judge(hosts, order.site, order.vantage, read.started),
     )
     return Imported(scan, tuple(dict.fromkeys(notes)))
 
 
-def _plain(name: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in name)[:200]
-
-
 def _address(text: str) -> str:
     address = nmap.address_of(text.strip())
     if address is None:
-        raise Problem(
-            f"--address {_plain(text)[:60]!a} is no address; write it as it stands in the file, 198.51.100.10."
-        )
+        raise Problem(f"--address {quoted(text, 60)} is no address; write it as it stands in the file, 198.51.100.10.")
     return address
 
 
@@ -148,7 +143,7 @@ def _only_one(read: nmap.NmapRun, name: str) -> tuple[str, ...]:
 
 def _order(addresses: Sequence[str], name: str, words: scope.Words) -> scope.Order:
     """An order with nobody's consent: nothing is sent on its strength. Private addresses are no outside view."""
-    by = f"nobody: nothing was sent; read from {_plain(name)}"
+    by = f"nobody: nothing was sent; read from {within(name, 200)}"
     try:
         order = scope.order_from_words(addresses, authorized_by=by, **words)
     except Problem:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from exposure_scan import deliver, report, scope
 from exposure_scan.history.store import Letter
 from exposure_scan.model import Past, Problem, Scan, Severity, Status, Turn, Verdict
-from exposure_scan.model.text import terminal_text
+from exposure_scan.model.text import file_name, html_text
 
 log = logging.getLogger("exposure_scan")
 
@@ -27,6 +27,7 @@ _REMINDERS: Mapping[Severity, timedelta] = {
     Severity.MEDIUM: timedelta(days=30),
     Severity.LOW: timedelta(days=90),
 }
+_NAME, _WHY = 60, 500  # of a site's name in bytes or characters, and of why it was not scanned
 _SLACK = timedelta(hours=6)  # a nightly scan that begins a little earlier than a week ago still counts as a week
 
 
@@ -110,7 +111,7 @@ def letters(
                 attachments=files,
             )
         except Problem as problem:  # neither the scan nor the others' mail hangs on it
-            log.warning("%s: no mail: %s", terminal_text(scan.site.name), problem)
+            log.warning("%s: no mail: %s", scan.site.name, problem)
             continue
         found.append(Letter(recipient, message, pressing))
     return tuple(found)
@@ -127,7 +128,7 @@ def _each_once(recipients: Sequence[str]) -> Iterable[str]:
 def _files(
     scan: Scan, past: Past, practices: Sequence[report.PracticeText], attach: Attach
 ) -> Iterable[deliver.Attachment]:
-    name = scope.folder(scan.site.name)[:60] or "site"
+    name = file_name(scan.site.name, _NAME)
     for format_, kind in (("html", "text/html"), ("pdf", "application/pdf")):
         if attach in (format_, "both"):
             content = report.render_bytes(scan, format_, practices=practices, past=past)
@@ -136,8 +137,7 @@ def _files(
 
 def failure_letter(site: str, run: int, why: str, partner: str, post: Post, when: datetime) -> Letter:
     """The mail to the partner about a site that could not be scanned; the customer hears nothing of it."""
-    said = terminal_text(why, 500)
-    name = terminal_text(site, 60)
+    said, name = html_text(why, _WHY), html_text(site, _NAME)
     text = (
         f"The site {name} could not be scanned.\n\nWhy: {said}\n\n"
         "Nothing is known of it tonight, and the customer was not written to.\n"

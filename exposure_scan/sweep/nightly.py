@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from exposure_scan import classify, evidence, files, history, report, scope
+from exposure_scan import classify, evidence, files, history, scope
 from exposure_scan.history.opening import shown_url
 from exposure_scan.history.store import Letter, Store, state_folder
 from exposure_scan.model import Past, Problem, Scan, Verdict
-from exposure_scan.model.text import terminal_text
+from exposure_scan.model.text import file_name
 from exposure_scan.transport import Gate
 
 from . import letters, pages
@@ -231,7 +231,7 @@ def _keep(order: scope.Order, result: Result, store: Store, run: int, settings: 
     scan = result.scan
     looks = store.looks(scan.site.name)
     past = history.past(scan, looks)
-    folder = settings.out / scope.folder(scan.site.name)
+    folder = settings.out / file_name(scan.site.name)
     pages.write_site(folder, result, past)
     mail: tuple[Letter, ...] = ()
     if settings.post is not None and order.report_to:
@@ -247,6 +247,6 @@ def _letters(order: scope.Order, scan: Scan, past: Past, post: letters.Post, tol
     try:
         copy = redacted(scan)
     except Problem as problem:
-        log.warning("%s: no mail: %s", terminal_text(scan.site.name), "; ".join(problem.sentences))
+        log.warning("%s: no mail: %s", scan.site.name, problem)
         return ()
     return letters.letters(order, copy, past, pages.practice_texts(), post, told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from exposure_scan import deliver, files, scope
 from exposure_scan.history.outbox import Outbox, Piece
 from exposure_scan.history.store import Store
 from exposure_scan.model import Problem
-from exposure_scan.model.text import terminal_text
+from exposure_scan.model.text import file_name, terminal_text
 
 from .scanning import now
 
@@ -24,6 +23,7 @@ _MOST_BROKEN = 3  # connections in a row that end before a message was taken or 
 _MOST_SECRET = 4096  # bytes
 _COMMAND_SECONDS = 60
 _SAID = 300
+_NAME = 60  # bytes of a site or a recipient in a file's name
 
 
 @dataclass(slots=True)
@@ -134,15 +134,12 @@ def write_eml(pieces: Sequence[Piece], folder: Path) -> tuple[Path, ...]:
     """
     files.make_own_folder(folder)
     paths = tuple(
-        folder / f"{piece.id:06d}-{_file_word(piece.site)}-{_file_word(piece.recipient)}.eml" for piece in pieces
+        folder / f"{piece.id:06d}-{file_name(piece.site, _NAME)}-{file_name(piece.recipient, _NAME)}.eml"
+        for piece in pieces
     )
     for path, piece in zip(paths, pieces, strict=True):
         files.write_file(path, piece.message)
     return paths
-
-
-def _file_word(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text[:60].lower()).strip("-") or "x"
 
 
 # --- the server -----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from exposure_scan.model import (
     Vantage,
 )
 from exposure_scan.model.ranges import ranges_text
+from exposure_scan.model.text import quoted, within
 from exposure_scan.protocols.overheard import begun_by_host
 from exposure_scan.transport import Flow, Packet, read_flows, read_packets
 from exposure_scan.transport.journal import RST, Answer
@@ -93,7 +94,7 @@ def replayed(
     Raises:
         Problem: the file is no capture, an address has no packet in it, or a word of the operator's is wrong.
     """
-    name = _plain(file.name)
+    name = within(file.name, 200)
     hosts = tuple(dict.fromkeys(map(_address, addresses)))
     told = {**words, "internal": True}  # nothing is sent, so any address may be looked at
     by = f"nobody: nothing was sent; read from {name}"
@@ -146,16 +147,12 @@ def replayed(
     return Replayed(Result(scan, capture), tuple(notes))
 
 
-def _plain(name: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in name)[:200]
-
-
 def _address(text: str) -> Address:
     try:
         return ip_address(text.strip())
     except ValueError:
         raise Problem(
-            f"--address {_plain(text)[:60]!a} is no address; write it as it stands in the capture, 198.51.100.10."
+            f"--address {quoted(text, 60)} is no address; write it as it stands in the capture, 198.51.100.10."
         ) from None
 
 

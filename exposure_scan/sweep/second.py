@@ -19,6 +19,7 @@ from pathlib import Path
 
 import exposure_scan
 from exposure_scan.model import Host, Opinion, Problem, Scan, SecondOpinion, Target, Verdict
+from exposure_scan.model.text import within
 from exposure_scan.transport import Gate
 from exposure_scan.transport.children import environment
 from exposure_scan.transport.limits import give_back
@@ -154,7 +155,7 @@ async def _answer(child: asyncio.subprocess.Process, order: bytes) -> bytes:
         raise _Failed("Nmap said more than it can have to say and was stopped.")
     if not xml:
         lines = said.decode("utf-8", "replace").splitlines()
-        last = "".join(char for char in (lines[-1] if lines else "") if char.isprintable())[:300]
+        last = within(lines[-1], 300) if lines else ""
         raise _Failed(last or "Nmap gave no answer and did not say why.")
     return xml
 
