@@ -116,9 +116,9 @@ def test_the_little_capture_holds_one_talk_and_its_bytes_are_those_of_the_record
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--finding", "server.stelth"), "has no finding and no evidence 'server.stelth'. It has these findings: sip"),
+        (("--finding", "server.stelth"), 'has no finding and no evidence "server.stelth". It has these findings: sip'),
         (("--finding", "e4000"), "and 33 pieces of evidence, such as e1."),
-        (("--finding", "\x1b[2J"), "has no finding and no evidence ''"),
+        (("--finding", "\x1b[2J"), r'no finding and no evidence "\u001b[2J"'),
         (("--pcap", "x.pcap"), "--pcap needs --finding ID"),
         (("--finding", "password.admin", "--pcap", "x.pcap"), "does not say which packets are meant"),
         (("--finding", "e1", "--pcap", "."), ". is a directory; give the name of a file."),

@@ -7,6 +7,7 @@ are the design's: 0 go, 1 no-go, 3 inconclusive, 2 wrong use, 4 the scanner itse
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from pathlib import Path
@@ -32,13 +33,13 @@ from .output import (
     site_words,
 )
 from .saved import report_command, verify
+from .screen import complain, say, show, start_log, table
 from .shared import (
     FAILED,
     INTERRUPTED,
     WRONG_USE,
     Packs,
     Templates,
-    console,
     known,
     progress,
     sites_file,
@@ -48,7 +49,6 @@ from .vantage import vantage_app
 
 if TYPE_CHECKING:
     from exposure_scan import scope, sweep
-    from exposure_scan.model import Scan
 
 app = typer.Typer(
     name="exposure-scan",
@@ -73,7 +73,7 @@ def run() -> None:
         app(standalone_mode=True)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            typer.echo("exposure-scan: stopped; no file was left half written.", err=True)
+            complain("stopped; no file was left half written.")
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,16 +82,14 @@ def run() -> None:
         from exposure_scan.model import Problem
 
         if isinstance(error, Problem):
-            for sentence in error.sentences:
-                typer.echo(f"exposure-scan: {sentence}", err=True)
+            complain(*error.sentences)
             sys.exit(WRONG_USE)
-        typer.echo(
-            f"exposure-scan: the scanner itself failed ({type(error).__name__}: {error}). This says nothing about "
-            "the site. Run again with EXPOSURE_SCAN_DEBUG=1 for the trace.",
-            err=True,
+        complain(
+            f"the scanner itself failed ({type(error).__name__}: {error}). This says nothing about the site. "
+            "Run again with EXPOSURE_SCAN_DEBUG=1 for the trace."
         )
         if os.environ.get("EXPOSURE_SCAN_DEBUG"):
-            raise
+            logging.getLogger("exposure_scan").error("the trace", exc_info=error)
         sys.exit(FAILED)
 
 
@@ -99,7 +97,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from exposure_scan import __version__
 
-        typer.echo(f"exposure-scan {__version__}")
+        say(f"exposure-scan {__version__}")
         raise typer.Exit
 
 
@@ -112,9 +110,7 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    import logging
-
-    logging.basicConfig(format="exposure-scan: %(message)s", level=logging.WARNING)
+    start_log()
 
 
 # --- scan ----------------------------------------------------------------------------------------
@@ -208,12 +204,6 @@ def _order(
     return scope.order_from_words(targets, authorized_by=authorized_by, reference=reference, until=until, **words)
 
 
-def _print_summary(result: Scan, *, quiet: bool, verbose: bool) -> None:
-    from exposure_scan import report
-
-    console().print(report.summary(result, quiet=quiet, verbose=verbose))
-
-
 app.command("import-nmap", epilog="Example: exposure-scan import-nmap nmap.xml")(import_nmap)
 app.command("replay", epilog="Example: exposure-scan replay capture.pcap --address 198.51.100.10")(replay_command)
 
@@ -228,8 +218,9 @@ def demo(
     """Scan the embedded practice site for real, inside a private network that leads nowhere."""
     import asyncio
 
-    from exposure_scan import files, lab, sweep
+    from exposure_scan import files, lab, report, sweep
     from exposure_scan.model import Problem
+    from exposure_scan.model.text import file_name
 
     if not lab.inside():
         try:
@@ -245,19 +236,17 @@ def demo(
         async for order, result in sweep.scan_sites(sites_file(lab.sites_file()).orders, notice=notice):
             if isinstance(result, Exception):
                 raise result
-            done.append((order.site.name, result))
+            done.append((file_name(order.site.name), result))
         return sorted(done, key=lambda pair: pair[0])
 
     with lab.running(), progress() as notice:
         results = asyncio.run(scan_all())
-    screen = console()
     for name, result in results:
         sweep.write_site(out / name, result)
-        _print_summary(result.scan, quiet=True, verbose=False)
+        show(report.summary(result.scan, quiet=True))
     files.write_file(out / "index.html", sweep.render_index([(name, result.scan) for name, result in results]))
-    screen.print(f"\nReports: {out / 'index.html'}", soft_wrap=True, markup=False)
-    for name, _ in results:
-        screen.print(f"  {out / name}: report.html  scan.json  evidence.zip", soft_wrap=True, markup=False)
+    say("", f"Reports: {out / 'index.html'}")
+    say(*(f"  {out / name}: report.html  scan.json  evidence.zip" for name, _ in results))
 
 
 # --- all sites -----------------------------------------------------------------------------------
@@ -287,24 +276,17 @@ def sites_check(
     read = sites_file(sites)
     for order in read.orders:
         until = order.authorization.until
-        typer.echo(
+        say(
             f"{order.site.name}: {len(order.site.targets)} target(s), authorized by {order.authorization.by}"
             + (f" until {until:%Y-%m-%d}" if until else "")
         )
-    typer.echo(f"{sites}: {len(read.orders)} site(s), no mistake.")
+    say(f"{sites}: {len(read.orders)} site(s), no mistake.")
 
 
 @app.command(epilog="Example: exposure-scan practices")
 def practices() -> None:
     """List the bulletin's practices, for what they are, how each is known and how much it weighs."""
-    from rich import box
-    from rich.table import Table
-
     from exposure_scan import assess
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("Practice", "For", "Known", "Severity"):
-        table.add_column(heading)
-    for practice in assess.practices():
-        table.add_row(practice.id, ", ".join(practice.applies_to), practice.known, practice.severity)
-    console().print(table)
+    rows = ((one.id, ", ".join(one.applies_to), one.known, one.severity) for one in assess.practices())
+    show(table(("Practice", "For", "Known", "Severity"), rows))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import console
+from .screen import say, show
 
 if TYPE_CHECKING:
     from exposure_scan.model import Evidence, Scan
@@ -39,7 +39,7 @@ def evidence_command(
     """Show what was said and when, behind each finding; without --finding, which evidence there is."""
     from exposure_scan import files
     from exposure_scan.model import Problem
-    from exposure_scan.model.text import terminal_text
+    from exposure_scan.model.text import quoted, within
     from exposure_scan.report.cited import chosen, contents
     from exposure_scan.report.dialogue import dialogue
 
@@ -51,23 +51,23 @@ def evidence_command(
     if finding is None:
         if pcap is not None:
             raise Problem("--pcap needs --finding ID, which says what to cut out; the bundle holds the whole capture.")
-        console().print(contents(scan))
+        show(contents(scan))
         return
     findings, pieces = chosen(scan, finding)
     if not findings and not pieces:
-        practices = ", ".join(dict.fromkeys(terminal_text(one.practice) for one in scan.findings[:_MOST_IDS]))
+        practices = ", ".join(dict.fromkeys(within(one.practice) for one in scan.findings[:_MOST_IDS]))
         raise Problem(
-            f"{saved} has no finding and no evidence {terminal_text(finding, 80)!r}. It has these findings: "
+            f"{saved} has no finding and no evidence {quoted(finding)}. It has these findings: "
             f"{practices or 'none'}; and {len(scan.evidence):,} pieces of evidence, such as "
-            f"{terminal_text(scan.evidence[0].id, 20) if scan.evidence else 'none'}."
+            f"{within(scan.evidence[0].id, 20) if scan.evidence else 'none'}."
         )
     if pcap is not None:
         files.check_writable(pcap)
         part, number = _cut(saved, capture, pieces)
         files.write_file(pcap, part)
-    console().print(dialogue(scan, findings, pieces))
+    show(dialogue(scan, findings, pieces))
     if pcap is not None:
-        typer.echo(f"\nWritten: {pcap} ({number:,} packets)")
+        say("", f"Written: {pcap} ({number:,} packets)")
 
 
 def _copy(scan: Scan, path: Path) -> None:
@@ -76,7 +76,7 @@ def _copy(scan: Scan, path: Path) -> None:
 
     files.check_writable(path)
     sweep.write_bundle(path, customer_copy(scan))
-    typer.echo(f"Written: {path}, with nonces, host names and serials masked. It verifies as the original does.")
+    say(f"Written: {path}, with nonces, host names and serials masked. It verifies as the original does.")
 
 
 def _read(path: Path) -> tuple[Scan, bytes | None]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from .shared import INCONCLUSIVE, NO_GO, DeviceWord, Packs, console, known, progress
+from .screen import say, show, table, write
+from .shared import INCONCLUSIVE, NO_GO, DeviceWord, Packs, known, progress
 
 if TYPE_CHECKING:
     from exposure_scan import classify
@@ -27,11 +28,13 @@ def try_texts(packs: Packs = None) -> None:
     import json
 
     from exposure_scan import classify
+    from exposure_scan.model.text import json_text
 
     fingerprints = known(packs)
     for number, line in enumerate(sys.stdin, 1):
         if line.strip():
-            typer.echo(json.dumps(classify.match_line(*_banner(number, line), known=fingerprints), ensure_ascii=True))
+            row = classify.match_line(*_banner(number, line), known=fingerprints)
+            write(json_text(json.dumps(row)) + "\n")
 
 
 def _banner(number: int, line: str) -> tuple[str, str]:
@@ -99,32 +102,26 @@ def learn(
         done = asyncio.run(learning.learn(order, device, model, software, name, notice=notice))
     _print_parts(done.lesson)
     if done.lesson.pack is None:
-        typer.echo(f"\nNothing that {done.address} says tells it from other devices. No pack was written.")
+        say("", f"Nothing that {done.address} says tells it from other devices. No pack was written.")
         raise typer.Exit(INCONCLUSIVE)
     files.write_file(path, done.lesson.pack)
-    typer.echo(
-        f"\nWritten: {path}\nLater scans take such words for an {classify.PRODUCTS[device]} "
-        f"({done.lesson.confidence:.0%} sure). Read the pack before you share it."
+    say(
+        "",
+        f"Written: {path}",
+        f"Later scans take such words for an {classify.PRODUCTS[device]} "
+        f"({done.lesson.confidence:.0%} sure). Read the pack before you share it.",
     )
 
 
 def _print_parts(lesson: classify.Lesson) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from exposure_scan.model.text import terminal_text
 
-    if not lesson.parts:
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("Port", "Field", "What it says", "Learnt"):
-        table.add_column(heading, overflow="fold")
-    for part in lesson.parts:
-        mark = "✓ " if part.kept else "- "
-        said = Text(terminal_text(part.text))
-        table.add_row(", ".join(part.ports), part.field, said, Text(terminal_text(mark + part.because)))
-    console().print(table)
+    if lesson.parts:
+        rows = (
+            (", ".join(part.ports), part.field, terminal_text(part.text), ("✓ " if part.kept else "- ") + part.because)
+            for part in lesson.parts
+        )
+        show(table(("Port", "Field", "What it says", "Learnt"), rows))
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -145,18 +142,17 @@ def check(
     folder = packs or classify.default_folder()
     paths = pack_files or sorted(folder.glob("*.toml"))
     if not paths:
-        typer.echo(f"There is no pack in {folder}.")
+        say(f"There is no pack in {folder}.")
     wrong = False
     for path in paths:
         try:
             pack, rows = classify.read_pack(_text(path), str(path))
         except Problem as problem:
             wrong = True
-            for sentence in problem.sentences:
-                typer.echo(sentence)
+            say(*problem.sentences)
         else:
             examples = sum(len(row.example) for row in rows)
-            typer.echo(f"{path}: {len(rows)} fingerprint(s), {examples} examples, no mistake. Origin: {pack.origin}")
+            say(f"{path}: {len(rows)} fingerprint(s), {examples} examples, no mistake. Origin: {pack.origin}")
     if wrong:
         raise typer.Exit(NO_GO)
     if not pack_files:

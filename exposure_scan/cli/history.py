@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .shared import FAILED, Database, console
+from .screen import complain, say, show, table
+from .shared import FAILED, Database
 
 if TYPE_CHECKING:
     from exposure_scan.model import Past, Scan, Site
@@ -58,14 +59,11 @@ _Site = Annotated[str, typer.Argument(metavar="SITE", help="The site's name, as 
 @history_app.command(_DEFAULT, cls=_Scans, hidden=True, epilog="Example: exposure-scan history exposed-server")
 def scans(site: _Site, db: Database = None) -> None:
     """List the scans of a site that were kept, the newest first."""
-    from rich.text import Text
-
     from exposure_scan.history.store import open_store
     from exposure_scan.model.text import terminal_text
 
     with open_store(db) as store:
         kept = store.scans_of(site)
-    screen = console()
     rows = [
         (
             _moment(one.started),
@@ -74,13 +72,13 @@ def scans(site: _Site, db: Database = None) -> None:
             str(one.cannot_tell),
             str(one.undeclared),
             str(one.open),
-            terminal_text(one.folder or "", 400),
+            one.folder or "",
         )
         for one in kept
     ]
     headings = ("When (UTC)", "Verdict", "Not met", "Cannot tell", "Undeclared", "Open", "Folder")
-    screen.print(Text(f"{terminal_text(site)}: {_count(len(kept), 'scan')}, the newest first"))
-    _table(headings, rows, numbers=range(2, 6))
+    show(f"{terminal_text(site)}: {_count(len(kept), 'scan')}, the newest first")
+    show(table(headings, rows, numbers=range(2, 6)))
 
 
 def changes(site: _Site, db: Database = None) -> None:
@@ -98,31 +96,21 @@ def changes(site: _Site, db: Database = None) -> None:
 
 
 def _say_changes(scan: Scan, past: Past, before: Site | None) -> None:
-    from rich.text import Text
-
     from exposure_scan.model.text import terminal_text
 
-    screen = console()
-
-    def say(sentence: str) -> None:
-        screen.print(Text(sentence))
-
-    say(f"{terminal_text(scan.site.name)}: the scan of {_moment(scan.started)} UTC, {scan.verdict.upper()}")
+    show(f"{terminal_text(scan.site.name)}: the scan of {_moment(scan.started)} UTC, {scan.verdict.upper()}")
     if past.last is None or past.was is None or before is None:
-        say("It is the first scan of this site that is known. There is nothing to hold it against.")
+        show("It is the first scan of this site that is known. There is nothing to hold it against.")
         return
-    say(f"Held against that of {_moment(past.last)} UTC, {past.was.upper()}.")
+    show(f"Held against that of {_moment(past.last)} UTC, {past.was.upper()}.")
     about = [*_targets(scan.site, before), *_addresses(past), *_doors(past)]
     rows = _rows(scan, past)
     if rows:
-        say("")
-        _table(("Change", "Practice", "Address", "Before", "Now", "First seen", "Age"), rows)
+        show("", table(("Change", "Practice", "Address", "Before", "Now", "First seen", "Age"), rows))
     if about:
-        say("")
-    for sentence in about:
-        say(sentence)
+        show("", *about)
     if not rows and not about:
-        say("Nothing changed, and no practice is broken.")
+        show("Nothing changed, and no practice is broken.")
 
 
 def _rows(scan: Scan, past: Past) -> list[tuple[str, ...]]:
@@ -180,32 +168,16 @@ def prune(
     """
     from exposure_scan import sweep
     from exposure_scan.history import store as histories
-    from exposure_scan.model.text import terminal_text
     from exposure_scan.sweep import nightly
 
     url = db or histories.default_url()
     with nightly.only_one(url), histories.open_store(url) as store:
         done = store.prune(sweep.now() - timedelta(days=older_than))
-    typer.echo(f"Removed: {_count(done.scans, 'scan')} and {_count(len(done.files), 'file')}.")
+    say(f"Removed: {_count(done.scans, 'scan')} and {_count(len(done.files), 'file')}.")
     for path in done.left:
-        name = terminal_text(str(path), 400)
-        typer.echo(f"exposure-scan: {name} cannot be removed; its scans are kept until it can be.", err=True)
+        complain(f"{path} cannot be removed; its scans are kept until it can be.")
     if done.left:
         raise typer.Exit(FAILED)
-
-
-def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], numbers: Iterable[int] = ()) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    right = set(numbers)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # as it is: no text is markup
-    console().print(table)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
-from .shared import GO, INCONCLUSIVE, NO_GO, DeviceWord, console
+from .screen import complain, show, write
+from .shared import GO, INCONCLUSIVE, NO_GO, DeviceWord
 
 if TYPE_CHECKING:
     from exposure_scan import scope, sweep
@@ -92,20 +93,18 @@ class Output:
             Exit: always.
         """
         from exposure_scan import report, sweep
-        from exposure_scan.model.text import terminal_text
 
-        for note in notes:
-            typer.echo(f"exposure-scan: {terminal_text(note, 400)}", err=True)
+        complain(*notes)
         if self.evidence is not None:
             sweep.write_bundle(self.evidence, result)
         if self.json == "-":
-            typer.echo(result.scan.to_json(), nl=False)
+            write(result.scan.to_json())
         else:
             if self.json_path is not None:
                 from exposure_scan import files
 
                 files.write_file(self.json_path, result.scan.to_json())
-            console().print(report.summary(result.scan, quiet=self.quiet, verbose=self.verbose))
+            show(report.summary(result.scan, quiet=self.quiet, verbose=self.verbose))
         if self.html is not None:  # last: a mistake in a template of one's own loses nothing of the scan
             from exposure_scan import files
 

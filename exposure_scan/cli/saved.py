@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .screen import complain, say, write
 from .shared import NO_GO, Templates, known
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def report_command(
     if out is not None:
         files.write_file(out, document)
     else:
-        typer.echo(document, nl=False)
+        write(document)
 
 
 def verify(
@@ -80,20 +81,18 @@ def verify(
         found = sweep.disagreements(saved, kept.capture, bundle.name)
         found += sweep.differences(saved, made) if rules is None else sweep.changed(saved, made)
     except (ValueError, ReplayError) as error:
-        typer.echo(f"exposure-scan: {error}", err=True)
+        complain(str(error))
         raise typer.Exit(NO_GO) from None
-    for sentence in found:
-        typer.echo(f"exposure-scan: {sentence}", err=True)
+    complain(*found)
     if found:
         if rules is None and sweep.judged_otherwise(saved):
-            typer.echo(
-                f"exposure-scan: The scan was judged by other rules, those of version {saved.scanner.version}; "
-                "findings may differ for that alone. What today's rules say of it: --rules today.",
-                err=True,
+            complain(
+                f"The scan was judged by other rules, those of version {saved.scanner.version}; "
+                "findings may differ for that alone. What today's rules say of it: --rules today."
             )
         raise typer.Exit(NO_GO)
     packets = {"wire": " and its packets", "transcript": " and the transcript"}.get(kept.how, "")
-    typer.echo(
+    say(
         f"{saved.site.name}: {saved.verdict.upper()} holds. {len(saved.findings)} findings come out of "
         f"{len(saved.evidence)} pieces of evidence{packets} as they were saved."
     )

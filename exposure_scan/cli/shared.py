@@ -1,4 +1,4 @@
-"""What all commands share: the exit codes, the terminal, the bar."""
+"""What all commands share: the exit codes, the files that they read, the bar."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from .screen import console
 
+if TYPE_CHECKING:
     from exposure_scan import classify, scope, sweep
 
 GO, NO_GO, WRONG_USE, INCONCLUSIVE, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_NAME = 60  # characters of a site's name beside the bar
 
 
 class DeviceWord(StrEnum):
@@ -74,13 +75,6 @@ def known(packs: Path | None) -> classify.Known:
     return classify.read_packs(packs or classify.default_folder())
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Standard output, or standard error, as a terminal."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
-
-
 @contextmanager
 def progress(*, silent: bool = False) -> Iterator[sweep.Notice]:
     """A live bar on standard error while a scan runs, where that is a terminal."""
@@ -90,13 +84,15 @@ def progress(*, silent: bool = False) -> Iterator[sweep.Notice]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+    from exposure_scan.model.text import terminal_text
+
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def notice(now: sweep.Progress) -> None:
             if now.site not in tasks:
-                tasks[now.site] = bar.add_task(now.site, total=now.of)
+                tasks[now.site] = bar.add_task(terminal_text(now.site, _NAME), total=now.of)
             bar.update(tasks[now.site], completed=now.done)
 
         yield notice

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import FAILED, GO, INCONCLUSIVE, NO_GO, Database, Packs, console, known, sites_file
+from .screen import complain, console, say, write
+from .shared import FAILED, GO, INCONCLUSIVE, NO_GO, Database, Packs, known, sites_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,7 @@ def _write_mail(store: Store, folder: Path) -> None:
     from exposure_scan.sweep import now, outgoing
 
     names = outgoing.write_eml(store.outbox.due(now()), folder)
-    typer.echo(f"{len(names)} mail(s) written to {folder}; none was sent.")
+    say(f"{len(names)} mail(s) written to {folder}; none was sent.")
 
 
 def _send_mail(store: Store, server: deliver.Server, stop_file: Path | None) -> None:
@@ -120,17 +121,15 @@ def _send_mail(store: Store, server: deliver.Server, stop_file: Path | None) -> 
 
     sent = outgoing.send_mail(store, server, stop=lambda: waiting.stop_wanted(stop_file))
     parts = [f"{sent.sent} mail(s) sent"] + ([f"{sent.later} to be tried again"] if sent.later else [])
-    typer.echo(", ".join(parts) + ".")
-    for who in sent.refused:
-        typer.echo(f"exposure-scan: refused: {who}", err=True)
-    for who in sent.unknown:
-        typer.echo(f"exposure-scan: nobody knows whether this arrived, and it is not sent again: {who}", err=True)
-    for who in () if sent.problem else sent.waiting:
-        typer.echo(f"exposure-scan: to be tried again: {who}", err=True)
+    say(", ".join(parts) + ".")
+    complain(*(f"refused: {who}" for who in sent.refused))
+    complain(*(f"nobody knows whether this arrived, and it is not sent again: {who}" for who in sent.unknown))
     if sent.stopped:
-        typer.echo("exposure-scan: stopped by the stop file; the mail that is left waits.", err=True)
+        complain("stopped by the stop file; the mail that is left waits.")
     if sent.problem:
-        typer.echo(f"exposure-scan: the mail server cannot be used: {sent.problem}", err=True)
+        complain(f"the mail server cannot be used: {sent.problem}")
+    else:
+        complain(*(f"to be tried again: {who}" for who in sent.waiting))
 
 
 def _again(path: Path, before: scope.SitesFile) -> scope.SitesFile:
@@ -140,9 +139,7 @@ def _again(path: Path, before: scope.SitesFile) -> scope.SitesFile:
     try:
         return sites_file(path)
     except Problem as problem:
-        for sentence in problem.sentences:
-            typer.echo(f"exposure-scan: {sentence}", err=True)
-        typer.echo("exposure-scan: the sites file as it was before is used until this is mended.", err=True)
+        complain(*problem.sentences, "the sites file as it was before is used until this is mended.")
         return before
 
 
@@ -151,15 +148,15 @@ def _print(found: nightly.Sweep, out: Path) -> None:
     from exposure_scan.model.text import terminal_text
 
     if found.continued:
-        typer.echo("This went on with a sweep that had been stopped.")
+        say("This went on with a sweep that had been stopped.")
     for one in sorted(found.ended, key=lambda one: one.site):
         if one.verdict is None:
-            typer.echo(f"exposure-scan: {terminal_text(f'{one.site}: not scanned: {one.why}', 300)}", err=True)
+            complain(terminal_text(f"{one.site}: not scanned: {one.why}", 300))
     numbers = ", ".join(f"{number} {word}" for word, number in found.numbers().items())
-    typer.echo(f"{len(found.ended)} site(s) done: {numbers}." if found.ended else "No site was due.")
+    say(f"{len(found.ended)} site(s) done: {numbers}." if found.ended else "No site was due.")
     if found.stopped:
-        typer.echo("exposure-scan: stopped by the stop file; the next sweep goes on with what is left.", err=True)
-    typer.echo(f"Reports: {out / 'index.html'}")
+        complain("stopped by the stop file; the next sweep goes on with what is left.")
+    say(f"Reports: {out / 'index.html'}")
 
 
 def _code(found: nightly.Sweep) -> int:
@@ -225,8 +222,8 @@ def schedule_command(
     read = sites_file(sites)
     program = Path(sys.argv[0]).resolve()
     command = shlex.join([str(program), "sweep", "--sites", str(sites.resolve()), "--out", str(out.resolve())])
-    typer.echo(due.cron_line(command) if system is System.CRON else due.systemd_units(command))
+    write((due.cron_line(command) if system is System.CRON else due.systemd_units(command)) + "\n")
     for order in read.orders:
         when = due.next_due([order], sweep.now())
         told = f"{when:%Y-%m-%d %H:%M %Z}" if when else "never: it has no schedule"
-        typer.echo(f"# {order.site.name}: {told}")
+        say(f"# {order.site.name}: {told}")

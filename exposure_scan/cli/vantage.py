@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import GO, INCONCLUSIVE, NO_GO, console, progress
+from .screen import complain, say, show, table
+from .shared import GO, INCONCLUSIVE, NO_GO, progress
 
 if TYPE_CHECKING:
     from exposure_scan import vantage
@@ -39,9 +40,8 @@ def serve(
     from exposure_scan.sweep import vantage as checks
 
     def ready(served: vantage.Serving) -> None:
-        for line in served.refused:
-            typer.echo(f"exposure-scan: not served, {line}", err=True)
-        typer.echo(f"Ready on {len(served.ports)} ports: {', '.join(served.ports)}")
+        complain(*(f"not served, {line}" for line in served.refused))
+        say(f"Ready on {len(served.ports)} ports: {', '.join(served.ports)}")
 
     asyncio.run(checks.serve(vantage.read_key(key_file), listen, ready))
 
@@ -72,40 +72,31 @@ def check(
     if not done.proven:
         raise typer.Exit(INCONCLUSIVE)
     done.keep(path)
-    typer.echo(f"Kept for scans from here, for {vantage.FRESH.days} days: {path}")
+    say(f"Kept for scans from here, for {vantage.FRESH.days} days: {path}")
     raise typer.Exit(GO if all(one.reach is checks.Reach.OK for one in done.found) else NO_GO)
 
 
 def _print(done: checks.Check) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from exposure_scan.model.text import terminal_text
     from exposure_scan.sweep.vantage import Reach
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("Port", "From here", "What happened"):
-        table.add_column(heading)
     several = len({one.address for one in done.found}) > 1
-    for one in done.found:
-        what = f"{one.address}: {one.because}" if several else one.because
-        table.add_row(one.port, one.reach, Text(terminal_text(what)))
-    console().print(table)
+    rows = ((one.port, one.reach, f"{one.address}: {one.because}" if several else one.because) for one in done.found)
+    show(table(("Port", "From here", "What happened"), rows))
     if not done.proven:
-        typer.echo(
-            f"\nNobody at {done.host} proved to hold the key. "
-            "That says nothing about the ports, and nothing was kept.\n"
-            "Is `vantage serve` running there, with the same key, and does that machine's own firewall let it be asked?"
+        say(
+            "",
+            f"Nobody at {done.host} proved to hold the key. That says nothing about the ports, and nothing was kept.",
+            "Is `vantage serve` running there, with the same key, and does that machine's own firewall let it "
+            "be asked?",
         )
         return
     for address in done.left_aside:
-        typer.echo(f"{address} proved nothing and is left aside: this network may lack its family of addresses.")
+        say(f"{address} proved nothing and is left aside: this network may lack its family of addresses.")
     blind, forged = done.ports(Reach.BLIND), done.ports(Reach.FORGED)
-    typer.echo(f"\n{len(done.ports(Reach.OK))} ports can leave this network, seen as {', '.join(done.seen)}.")
+    say("", f"{len(done.ports(Reach.OK))} ports can leave this network, seen as {', '.join(done.seen)}.")
     if blind:
-        typer.echo(f"{len(blind)} cannot, or are not served there: {', '.join(blind)}.")
+        say(f"{len(blind)} cannot, or are not served there: {', '.join(blind)}.")
     if forged:
-        typer.echo(f"{len(forged)} are answered by somebody else, or another program there: {', '.join(forged)}.")
+        say(f"{len(forged)} are answered by somebody else, or another program there: {', '.join(forged)}.")
     if blind or forged:
-        typer.echo("Scans from here call these ports unmeasured, whatever they see there.")
+        say("Scans from here call these ports unmeasured, whatever they see there.")

@@ -77,7 +77,7 @@ def quoted(text: str, limit: int = 80) -> str:
 
     It is for texts that somebody has to mend, and so must see as they are; of a longer one, the beginning.
     """
-    told = [_numbered(char) for char in (text if len(text) <= limit else text[: limit - 3])]
+    told = _each_numbered(text if len(text) <= limit else text[: limit - 3])
     size = len(told)
     while sum(map(len, told[:size])) > limit:
         size -= 1
@@ -200,13 +200,17 @@ def _escaped(char: str, *, wide: bool) -> str:
 
 
 def _numbered(text: str) -> str:
+    return "".join(_each_numbered(text))
+
+
+def _each_numbered(text: str) -> list[str]:
     shown = []
     marks = 0
     for char in text:
         marks = marks + 1 if unicodedata.category(char) in _MARKING else 0
         plain = char.isprintable() and char not in _INVISIBLE and marks <= _MOST_MARKS
         shown.append(char if plain else f"\\u{ord(char):04x}")
-    return "".join(shown)
+    return shown
 
 
 def _clean(text: str, limit: int) -> str:
