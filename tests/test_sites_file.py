@@ -10,7 +10,6 @@ import pytest
 from sites_files import CONSENT, HEAD, mistakes, only, read
 
 from exposure_scan.model import Authorization, Declaration, DeviceClass, Presence, Problem, Site, Vantage, Waiver
-from exposure_scan.model.text import file_name
 from exposure_scan.scope import Order, read_sites_file
 from exposure_scan.scope.sites import VantageNote
 
@@ -245,19 +244,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, why: str) -> None
     with pytest.raises(Problem) as caught:
         read_sites_file(tmp_path / name)
     assert caught.value.sentences == (f"{tmp_path / name}: cannot be read ({why}); give the name of a sites file.",)
-
-
-@pytest.mark.parametrize(
-    ("name", "becomes"),
-    [
-        ("Synthetic Dental", "synthetic-dental"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("Straße 5.", "strasse-5"),
-        ("..", "x"),
-    ],
-)
-def test_a_folder_is_one_plain_word(name: str, becomes: str) -> None:
-    assert file_name(name) == becomes
 
 
 def test_a_site_is_found_by_its_name_and_close_names_are_told(tmp_path: Path) -> None:
