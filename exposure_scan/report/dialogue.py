@@ -2,7 +2,7 @@ r"""The evidence in a terminal: the little conversations behind the findings, li
 
 Each line says by its mark whose words it holds, so that colours may be missing: `→` is what the scanner sent,
 `←` what came back, `·` what happened beside that. A long line goes on below, and nothing in it can look like a mark.
-Bytes are shown by `conversation.escape`: printable ASCII as it is, all else as \xNN. Nothing else needs cleaning there.
+Bytes are shown by `conversation.escape`: printable ASCII as it is, all else as \xNN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from exposure_scan.conversation import Event, escape, events_of, unescape
 from exposure_scan.model import Evidence, Finding, Scan
 from exposure_scan.model.ranges import read_ranges
-from exposure_scan.model.text import terminal_text
+from exposure_scan.model.text import line_text, terminal_text
 
 from . import words
 from .ports import swept_text
@@ -150,7 +150,7 @@ def _body(piece: Evidence, scan: Scan) -> Table:
     grid.add_column(overflow="fold")
     for line in _lines(piece, scan):
         style = _STYLES[line.mark]
-        grid.add_row("", _text(line.when, "dim"), _text(line.mark, style), _text(line.text, style))
+        grid.add_row("", _text(line.when, "dim"), _text(line.mark, style), _text(line_text(line.text), style))
     return grid
 
 

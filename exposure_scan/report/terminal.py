@@ -98,7 +98,7 @@ def _host(host: Host, scan: Scan, *, verbose: bool) -> list[RenderableType]:
     kept = by_id(scan)
     line = _wire(host.address, "bold")
     detail = f", {device.detail}" if device.detail else ""
-    line.append_text(_text(f": {device.name}{terminal_text(detail)}; {device.how}"))
+    line.append_text(_text(f": {terminal_text(device.name)}{terminal_text(detail)}; {terminal_text(device.how)}"))
     doors = [(port, door_of(port, host, scan)) for port in host.ports]
     answered = (words.OPEN, words.EXPECTED, words.UNCLEAR, words.UNMEASURED)
     shown = doors if verbose else [pair for pair in doors if pair[1] in answered]

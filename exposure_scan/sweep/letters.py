@@ -27,6 +27,9 @@ _REMINDERS: Mapping[Severity, timedelta] = {
     Severity.MEDIUM: timedelta(days=30),
     Severity.LOW: timedelta(days=90),
 }
+_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Not scanned</title></head><body>{}</body></html>'
+)
 _NAME, _WHY = 60, 500  # of a site's name in bytes or characters, and of why it was not scanned
 _SLACK = timedelta(hours=6)  # a nightly scan that begins a little earlier than a week ago still counts as a week
 
@@ -143,14 +146,13 @@ def failure_letter(site: str, run: int, why: str, partner: str, post: Post, when
         "Nothing is known of it tonight, and the customer was not written to.\n"
     )
     body = "".join(f"<p>{escape(line)}</p>" for line in text.split("\n\n"))
-    head = '<meta charset="utf-8"><title>Not scanned</title>'
     message = deliver.compose(
         sender=post.sender,
         sender_name=post.sender_name,
         recipient=partner,
         subject=f"Not scanned: {name}",
         text=text,
-        html=f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>',
+        html=_PAGE.format(body),
         when=when,
         about=f"failure {run} {site}",
         thread=f"failures of {site}",
