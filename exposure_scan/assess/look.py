@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from exposure_scan.model import DeviceClass, Host, Port, PortState, Site, Status, Swept
+from exposure_scan.model.text import within
 
 NAMES: Mapping[DeviceClass, str] = MappingProxyType(
     {DeviceClass.SERVER: "server", DeviceClass.HANDSET: "handset", DeviceClass.PX: "px"}
@@ -175,8 +176,7 @@ def evidence_of(ports: Iterable[Port | Swept]) -> tuple[str, ...]:
 
 def told(port: Port) -> str:
     """What a port said, in words that fit a sentence: one line, printable, 80 characters of it at most."""
-    line = " ".join((port.banner or "")[:400].split())
-    text = "".join(char for char in line if char.isprintable())
+    text = within(port.banner or "", 400)
     text = text if len(text) <= 80 else text[:79] + "…"
     if text:
         return f'{port.key} said "{text}"'

@@ -99,11 +99,18 @@ class _Piece:
 
     @property
     def pattern(self) -> str:
-        return self.allows if self.kind else re.sub(r"([^\w\s])", r"\\\1", self.text)
+        return self.allows if self.kind else "".join(map(_literal, self.text))
 
     @property
     def shown(self) -> str:
         return f"[{self.kind}]" if self.kind else self.text
+
+
+def _literal(char: str) -> str:
+    """A character as RE2 reads it: it knows a backslash before ASCII marks alone, and the rest by its number."""
+    if char.isascii() and char.isprintable():
+        return char if char.isalnum() or char in "_ " else f"\\{char}"
+    return char if char.isprintable() else f"\\x{{{ord(char):x}}}"
 
 
 def learn(tries: Sequence[Mapping[str, Mapping[str, str]]], unit: Unit, name: str) -> Lesson:
