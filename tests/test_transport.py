@@ -24,7 +24,7 @@ from peers import (
 
 from exposure_scan.conversation import Exchange, Send, StartTls
 from exposure_scan.model import PortState
-from exposure_scan.transport import Gate
+from exposure_scan.transport import Gate, knock
 
 TWICE = script(CONNECT, line(), everything())  # two waits: what comes, and how it ends
 GREETING = b"220 synthetic\r\n"
@@ -249,3 +249,62 @@ def test_the_record_has_the_time_of_day_and_the_times_between() -> None:
         assert times[4] - times[3] == pytest.approx(2000, abs=500)
 
     run(main())
+
+
+# --- how a connection ends ------------------------------------------------------------------------
+
+_RST = 0x04
+
+
+def resets(packets: list[bytes], port: int) -> int:
+    """Resets that went to this port."""
+    to_it = (raw for raw in packets if raw[9] == socket.IPPROTO_TCP and int.from_bytes(raw[22:24]) == port)
+    return sum(bool(raw[33] & _RST) for raw in to_it)
+
+
+async def never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await peers.wait_for_end(reader)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("way", ["a conversation", "a second connection", "a failed handshake", "a knock"])
+def test_a_word_that_comes_after_our_end_meets_no_reset(way: str) -> None:
+    scripts = {
+        "a conversation": script(CONNECT),
+        "a second connection": script(CONNECT, CONNECT),
+        "a failed handshake": script(CONNECT, StartTls(0.05)),
+    }
+
+    async def main() -> int:
+        gate, whom = admitted()
+        told = asyncio.Event()
+
+        async def late_word(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()  # until our end
+            writer.write(b"a word after our end")
+            writer.close()
+            await writer.wait_closed()
+            told.set()
+
+        async with peers.wire() as seen, peers.serving(late_word) as port:
+            if way == "a knock":
+                assert (await knock(gate, whom, port)).state is PortState.OPEN
+            else:
+                await ask(gate, whom, "tcp", port, scripts[way])
+            await told.wait()
+            seen.read()
+            return resets(seen.packets, port)
+
+    assert run(main()) == 0
+
+
+def test_a_peer_that_never_ends_is_waited_for_a_moment_only() -> None:
+    async def main() -> float:
+        gate, whom = admitted()
+        loop = asyncio.get_running_loop()
+        async with peers.serving(never_ends) as port:
+            before = loop.time()
+            await ask(gate, whom, "tcp", port, script(CONNECT))
+            return loop.time() - before
+
+    assert run(main()) < 2  # on the loop's clock, which skips what nobody uses

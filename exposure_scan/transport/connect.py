@@ -21,7 +21,11 @@ from .journal import NO_RESPONSE, RST, SYN_ACK, Answer, Journal, endpoint, judge
 
 HEDGE = 0.45  # seconds after the first attempt that the second starts
 PATIENCE = 2.4  # seconds from the first SYN to giving up
+PARTING = 0.5  # seconds that the other side has to close a connection which we have closed
 SETTLED = 1.0  # seconds after which the third SYN has gone: then a path that is known is waited for shortly
+
+_DRAIN = 65536  # bytes thrown away at the end, so that closing sends no reset
+_CHUNK = 16384
 
 _TCP_INFO_SIZE = 104  # linux/tcp.h, struct tcp_info up to tcpi_total_retrans
 _RTT_AT, _RETRANSMITS_AT = 68, 100
@@ -171,6 +175,20 @@ async def first_connect(journal: Journal, port: int) -> tuple[Answer, int, socke
     best = min(answers, key=lambda answer: (_RANKS.index(PortState(answer.state)), answer.by is None))
     sock = winner.socket if winner is not None else None
     return best, first.tries + second.tries, sock
+
+
+async def part(sock: socket.socket, seconds: float = PARTING) -> None:
+    """End a connection: our FIN, then a moment for theirs. Whatever they still say would else meet a reset."""
+    loop = asyncio.get_running_loop()
+    until, drained = loop.time() + seconds, 0
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while drained < _DRAIN and loop.time() < until and await ready(sock, until) and (data := sock.recv(_CHUNK)):
+            drained += len(data)
+    except OSError:
+        pass  # it is gone, or nothing was there to read: both are the end
+    finally:
+        sock.close()
 
 
 def _info(sock: socket.socket, at: int) -> int:

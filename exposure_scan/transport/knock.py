@@ -1,6 +1,6 @@
 """Whether a TCP port takes a connection, and nothing more: for the many ports of a wide sweep.
 
-One attempt instead of two hedged ones, and the connection is closed as soon as it stands. Not a byte
+One attempt instead of two hedged ones, and we close the connection as soon as it stands. Not a byte
 of payload is sent.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from exposure_scan.model import PortState, Target
 
-from .connect import Attempt
+from .connect import Attempt, part
 from .gate import Gate
 from .journal import Answer, Journal, ready
 
@@ -46,6 +46,8 @@ async def knock(gate: Gate, target: Target, port: int) -> Knock:
     attempt = _Brief(Journal(gate, target, _DEADLINE), port)
     try:
         answer: Answer = await attempt.run(_LAST_WAIT, begun=False)
+        if attempt.socket is not None:
+            await part(attempt.socket)
     finally:
         attempt.close()
     return Knock(PortState(answer.state), answer.reason, answer.by, attempt.tries)

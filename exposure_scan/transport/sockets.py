@@ -6,6 +6,7 @@ socket, a capture or a test, and no socket outlives its conversation.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Protocol
 
 from exposure_scan.conversation import (
@@ -42,7 +43,6 @@ class _Line(Protocol):
     async def send(self, data: bytes) -> None: ...
     async def receive(self, request: Receive) -> Heard: ...
     async def secure(self, request: StartTls, /) -> Reply: ...
-    def close(self) -> None: ...
 
 
 async def converse(
@@ -74,22 +74,23 @@ async def converse(
 
 
 async def _over_tcp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
-    stream = Stream(journal, question.port)
-    observation = await _drive(conversation, stream, journal)
+    with closing(Stream(journal, question.port)) as stream:
+        observation = await _drive(conversation, stream, journal)
+        await stream.leave()
     answer = stream.answer or Answer(PortState.UNMEASURED, "not-asked")
     return journal.exchange(question, answer, stream.tries, observation)
 
 
 async def _over_udp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
-    line = Datagrams(journal, question.port, question.ttl)
-    observation = await _drive(conversation, line, journal)
+    with closing(Datagrams(journal, question.port, question.ttl)) as line:
+        observation = await _drive(conversation, line, journal)
     answer = judged(observation, journal, line.local, line.fault, line.tries, line.rtt_ms, line.elsewhere)
     return journal.exchange(question, answer, line.tries, observation)
 
 
 async def _over_icmp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
-    line = Echoes(journal)
-    observation = await _drive(conversation, line, journal)
+    with closing(Echoes(journal)) as line:
+        observation = await _drive(conversation, line, journal)
     answer, tries = line.judge(observation), line.tries
     if not line.allowed:
         answer, tries = await system_ping(journal)
@@ -101,7 +102,7 @@ async def _over_icmp(journal: Journal, question: Question, conversation: Convers
 
 
 async def _drive(conversation: Conversation, line: _Line, journal: Journal) -> Observation:
-    """Run the conversation to its end; the line is closed whatever happens."""
+    """Run the conversation to its end."""
     late = 0
     try:
         request = next(conversation)
@@ -114,8 +115,6 @@ async def _drive(conversation: Conversation, line: _Line, journal: Journal) -> O
     except StopIteration as end:
         observation: Observation = end.value
         return observation
-    finally:
-        line.close()
 
 
 async def _answer(line: _Line, request: Request) -> Reply:

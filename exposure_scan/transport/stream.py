@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 
 from exposure_scan.conversation import (
     Connected,
@@ -19,7 +20,7 @@ from exposure_scan.conversation import (
 )
 from exposure_scan.model import PortState
 
-from .connect import PATIENCE, Attempt, first_connect
+from .connect import PATIENCE, Attempt, first_connect, part
 from .icmp import listen_for_errors
 from .journal import NO_RESPONSE, Answer, Journal, endpoint, ready
 from .tls import Tunnel, reason
@@ -28,7 +29,6 @@ _CHUNK = 16384
 _EAGER = 8  # reads of one wait before drops of a drip are gathered
 _GATHER = 0.01  # seconds
 _MOST_ENCIPHERED = 131_072  # bytes of records that bring no word: of a handshake, or beside the words of one wait
-_DRAIN = 65536  # bytes thrown away at the end, so that closing sends no reset
 
 
 class Stream:
@@ -48,7 +48,7 @@ class Stream:
         if self.answer is None:
             self.answer, self.tries, self._sock = await first_connect(self._journal, self._port)
             return self._stands(self.answer)
-        self.close()
+        await self.leave()
         self._broken = None
         if self._journal.over:
             return self._stands(Answer(PortState.UNMEASURED, NO_RESPONSE))
@@ -193,9 +193,9 @@ class Stream:
     async def secure(self, request: StartTls) -> Reply:
         """Shake hands. After a failure the connection is of no more use and is closed."""
         if self._sock is None or self._journal.over:
-            return self._not_secured("not connected" if self._sock is None else NO_RESPONSE)
+            return await self._not_secured("not connected" if self._sock is None else NO_RESPONSE)
         if self._tunnel is not None:
-            return self._not_secured("TLS stands already")
+            return await self._not_secured("TLS stands already")
         loop = asyncio.get_running_loop()
         until = min(loop.time() + request.seconds, self._journal.until)
         tunnel = Tunnel(request.server_name)
@@ -206,51 +206,54 @@ class Stream:
                 secured = tunnel.handshake()
             except ssl.SSLError as error:
                 await self._flush(self._sock, tunnel)  # the alert
-                return self._not_secured(reason(error), tunnel)
+                return await self._not_secured(reason(error), tunnel)
             if not await self._flush(self._sock, tunnel):
-                return self._not_secured(End.RESET, tunnel)
+                return await self._not_secured(End.RESET, tunnel)
             if secured is not None:
                 self._tunnel = tunnel
                 detail = f"{secured.version} {secured.cipher} {secured.certificate.hex()}"
                 self._journal.note("secured", detail=detail)
                 return secured
             if late or left <= 0:
-                return self._not_secured(NO_RESPONSE if late else End.LIMIT, tunnel)
+                return await self._not_secured(NO_RESPONSE if late else End.LIMIT, tunnel)
             late = loop.time() >= until
             data, end = await self._read_raw(self._sock, _CHUNK, until)
             if end is not None:
-                return self._not_secured(NO_RESPONSE if end is End.SILENT else end, tunnel)
+                return await self._not_secured(NO_RESPONSE if end is End.SILENT else end, tunnel)
             self._journal.note_enciphered("received", data)
             tunnel.fed(data)
             left -= len(data)
             await asyncio.sleep(0)
 
-    def _not_secured(self, why: str, tunnel: Tunnel | None = None) -> NotSecured:
+    async def _not_secured(self, why: str, tunnel: Tunnel | None = None) -> NotSecured:
         why = str(why)
         if tunnel is not None:
             self._journal.keys += tunnel.keys()
         self._journal.note("not-secured", detail=why)
         if self._sock is not None and self._tunnel is None:
-            self.close()
+            await self.leave()
             self._broken = End.CLOSED
         return NotSecured(why)
 
+    async def leave(self) -> None:
+        """End the connection, and give the peer a moment to end its side."""
+        sock = self._farewell()
+        if sock is not None:
+            await part(sock)
+
     def close(self) -> None:
-        """End the connection politely and without waiting."""
+        """End the connection without waiting."""
+        sock = self._farewell()
+        if sock is not None:
+            sock.close()
+
+    def _farewell(self) -> socket.socket | None:
+        """End a TLS session; the socket that is left to be closed, if there is one."""
         sock, tunnel = self._sock, self._tunnel
         self._sock = self._tunnel = None
-        if sock is None:
-            return
-        try:
-            if tunnel is not None:
-                self._journal.keys += tunnel.keys()
-                farewell = tunnel.farewell()
+        if sock is not None and tunnel is not None:
+            self._journal.keys += tunnel.keys()
+            farewell = tunnel.farewell()
+            with suppress(OSError):  # the peer is gone, which is the end
                 self._journal.note_enciphered("sent", farewell[: sock.send(farewell)])
-            sock.shutdown(socket.SHUT_WR)
-            drained = 0
-            while drained < _DRAIN and (data := sock.recv(_CHUNK)):
-                drained += len(data)
-        except OSError:
-            pass  # nothing left to read, or the peer is gone: both are the end
-        finally:
-            sock.close()
+        return sock
