@@ -9,7 +9,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from conversations import TOKEN, Moment, Said, hold, snmp_answer
+from conversations import CALLER, TOKEN, Moment, Said, hold, snmp_answer
 
 from exposure_scan.conversation import End
 
@@ -179,6 +179,14 @@ def test_ike_opens_main_mode_and_on_4500_behind_the_marker() -> None:
     plain, marked = (hold(probe).sent[0] for probe in ("ike", "ike-nat-t"))
     assert marked == bytes(4) + plain
     assert struct.unpack_from("!8sBBBBLL", plain, 8) == (bytes(8), 1, 0x10, 2, 0, 0, len(plain))
+
+
+def test_ike_says_who_asks_in_a_vendor_id() -> None:
+    message = hold("ike").sent[0]
+    following, size = message[28], int.from_bytes(message[30:32])  # of the first payload, the offer
+    vendor = message[28 + size :]
+    assert (following, vendor[0], int.from_bytes(vendor[2:4])) == (13, 0, len(vendor))
+    assert vendor[4:].decode() == CALLER.agent
 
 
 def test_l2tp_closes_what_it_was_granted() -> None:

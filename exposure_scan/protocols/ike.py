@@ -1,7 +1,8 @@
 """IKE: the opening message of version 1 main mode (RFC 2409, section 5; payloads RFC 2408, section 3).
 
 Version 1, because the older and simpler VPN gateways that a phone system sits beside speak only that,
-and servers that speak both answer it too. The offer names common suites; no key is tried.
+and servers that speak both answer it too. The offer names common suites; no key is tried. A vendor ID says who
+asks (section 3.16: whoever does not know it passes over it), and gateways write it to their log.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import struct
 from collections.abc import Generator
 from functools import partial
 
-from exposure_scan.conversation import Observation, Reply, Request
+from exposure_scan.conversation import Caller, Observation, Reply, Request
 
 from .datagram import inquire
-from .words import unique
+from .words import printable, unique
 
 _HEADER = struct.Struct("!8s8sBBBBLL")
 _NON_ESP = bytes(4)  # RFC 3948, section 2.2: IKE on port 4500 begins with it
-_SA, _NOTIFY, _MAIN_MODE = 1, 11, 2
+_SA, _NOTIFY, _VENDOR, _MAIN_MODE = 1, 11, 13, 2
 
 # RFC 2409, appendix A: encryption 7 AES (with key length 256) or 5 3DES; hash 4 SHA-256 or 2 SHA-1;
 # authentication 1 pre-shared key or 3 RSA signatures; group 14 or 2; a life of 28,800 seconds.
@@ -41,18 +42,19 @@ def _transform(number: int, suite: tuple[int, int, int, int]) -> bytes:
     return struct.pack("!BBHBBH", following, 0, 8 + len(attributes), number, 1, 0) + attributes
 
 
-def _opening(cookie: bytes) -> bytes:
+def _opening(cookie: bytes, vendor: bytes) -> bytes:
     transforms = b"".join(_transform(number, suite) for number, suite in enumerate(_SUITES, 1))
     proposal = struct.pack("!BBHBBBB", 0, 0, 8 + len(transforms), 1, 1, 0, len(_SUITES)) + transforms
-    payload = struct.pack("!BBHLL", 0, 0, 12 + len(proposal), 1, 1) + proposal  # IPsec, identity only
+    payload = struct.pack("!BBHLL", _VENDOR, 0, 12 + len(proposal), 1, 1) + proposal  # IPsec, identity only
+    payload += struct.pack("!BBH", 0, 0, 4 + len(vendor)) + vendor
     return _HEADER.pack(cookie, bytes(8), _SA, 0x10, _MAIN_MODE, 0, 0, _HEADER.size + len(payload)) + payload
 
 
-def ike(token: str, *, nat_t: bool = False) -> Generator[Request, Reply, Observation]:
+def ike(token: str, caller: Caller, *, nat_t: bool = False) -> Generator[Request, Reply, Observation]:
     """Open main mode; the answer, a refusal too, must carry our initiator's cookie."""
     cookie = unique(token, "ike")
     marker = _NON_ESP if nat_t else b""
-    request = marker + _opening(cookie)
+    request = marker + _opening(cookie, printable(caller.agent).encode("ascii"))
     return (yield from inquire("IKE", request, partial(read, request)))
 
 
