@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
 
-.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix fuzz package-check schema pcaps accept pictures clean help
+.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix fuzz package-check schema pcaps accept what-we-send pictures clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -59,6 +59,9 @@ pcaps: $(VENV)/ready ## Rebuild the captures from their recipes, and make those 
 
 accept: $(VENV)/ready ## Take the reports of three practice sites, as they are made now, for right
 	@$(BIN)/python tests/accept.py
+
+what-we-send: $(VENV)/ready ## Write the made parts of docs/what-we-send.md anew
+	@PYTHONPATH=tests $(BIN)/python docs/make_what_we_send.py
 
 pictures: demo ## Make the README's pictures from the demo (needs Chromium)
 	@PYTHONPATH=tests $(INSIDE) $(BIN)/python docs/make_pictures.py demo

@@ -120,7 +120,7 @@ _DATAGRAMS: Mapping[str, tuple[str, re.Pattern[bytes]]] = MappingProxyType(
             # RFC 2661: SCCRQ, protocol version, framing, host name, tunnel id
             ("udp/1701", "L2TP opening", _L2TP),
             ("udp/2088", "empty datagram", rb""),
-            (" ".join(f"udp/{port}" for port in range(33434, 33464)), "path probe", _NAME),
+            (" ".join(f"udp/{port}" for port in range(33434, 33458)), "path probe", _NAME),
         )
         for port in ports.split()
     }

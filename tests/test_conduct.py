@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import conduct_page
 import dns.message
 import dns.rrset
 import pytest
@@ -326,3 +327,42 @@ def test_a_scan_stays_within_its_budget(seen: Scans, figure: Figure) -> None:
 
 def _cost(packets: list[Packet]) -> tuple[int, int]:
     return len(packets), sum(one.size for one in packets)
+
+
+# --- what the page says ---------------------------------------------------------------------------
+
+# On the page, and offered or granted by no device of the practice site.
+NOT_OFFERED = [b"STARTTLS\r\n", b"STLS\r\n", b"\x80\x08\x00\x00\x00\x00\x00\x04"]
+EMPTY_OR_TLS = ("empty datagram", "TLS record")  # told in words
+
+
+def on_the_wire(seen: Scans) -> list[Said]:
+    """What was said, and inside TLS by the record, which the test above holds to the wire."""
+    sessions = [one for one in seen.connections if in_tls(one)]
+    inside = [
+        Said(word, one.host, f"tcp/{one.port}", piece)
+        for one in sessions
+        for word, piece in stream_words(seen.recorded(one.host, one.port))
+    ]
+    return [one for one in words(seen.packets) + inside if one.word not in EMPTY_OR_TLS]
+
+
+def test_the_page_is_the_one_that_would_be_made_now() -> None:
+    assert not conduct_page.is_stale(), "run `make what-we-send`, and look at what changed"
+
+
+def test_whatever_passes_the_wire_stands_on_the_page(scans: Callable[[Mode], Scans]) -> None:
+    page = conduct_page.shown()
+    snmp = max(one.size for one in page if one.heading == "SNMP")
+    for mode in (RAW, ORDINARY):
+        for one in on_the_wire(scans(mode)):
+            smaller = one.port == "udp/161" and len(one.data) < snmp  # a small number drawn: the page tells of it
+            assert smaller or any(shown.pattern.fullmatch(one.data) for shown in page), one
+
+
+def test_whatever_stands_on_the_page_passes_the_wire(scans: Callable[[Mode], Scans]) -> None:
+    said = {one.data for one in on_the_wire(scans(RAW))}
+    unseen = [one for one in conduct_page.shown() if not any(map(one.pattern.fullmatch, said))]
+    assert len(unseen) == len(NOT_OFFERED)
+    for one, mark in zip(unseen, NOT_OFFERED, strict=True):
+        assert mark in one.pattern.pattern.replace(b"\\", b"") or one.pattern.fullmatch(mark), one
