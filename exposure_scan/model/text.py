@@ -214,6 +214,8 @@ def _each_numbered(text: str) -> list[str]:
 
 
 def _clean(text: str, limit: int) -> str:
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()  # nearly all of it
     # Bounded work: what lies far behind the limit is never looked at.
     looked_at = text[: limit * 8]
     shown: list[str] = []
