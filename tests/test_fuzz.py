@@ -26,7 +26,7 @@ from exposure_scan.model import Problem
 from exposure_scan.protocols import PROBES, conversation
 
 # Inputs of each target in a run: those of a group take about the same time.
-INPUTS = {"conversations": 500, "what passes the wire": 700, "captures": 400, "files": 300, "saved scans": 90}
+INPUTS = {"conversations": 1000, "what passes the wire": 700, "captures": 400, "files": 300, "saved scans": 90}
 PATIENCE = 30  # seconds for one input, which takes hundredths: only what hangs comes to its end
 
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
