@@ -73,6 +73,19 @@ def test_version_and_model_are_read_out_and_other_versions_match() -> None:
     assert classify.details(support, known) == classify.Details("Allworx Px Expander", "Px 6/2", "9.1.10")
 
 
+@pytest.mark.parametrize(
+    "mark", ["®", "\u2013", "\u00a0", "€", "\U0001f4de", "\x1b[31m", "\x9b2J", "\u202e", "\x00", "\\", "`", "é"]
+)
+def test_any_mark_can_be_learnt_and_the_pack_moves_no_terminal(mark: str) -> None:
+    lesson = learnt("http.title", f"{ZORB}{mark} Px")
+    assert lesson.pack is not None
+    assert all(line.isprintable() for line in lesson.pack.replace("\u00a0", " ").splitlines())
+    known = classify.known_with([("bench", lesson.pack)])
+    (support,) = classify.match("http.title", f"{ZORB}{mark} Px", known=known)
+    assert support.says is DeviceClass.PX
+    assert not classify.match("http.title", f"{ZORB} Px", known=known)
+
+
 def test_what_differs_between_tries_is_left_open() -> None:
     lesson = learnt("http.title", f"{ZORB} call 1a", f"{ZORB} call 2b", f"{ZORB} call 3c")
     assert (part(lesson).text, part(lesson).kept) == (f"{ZORB} call [varies]", True)

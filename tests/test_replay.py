@@ -200,7 +200,7 @@ def test_the_command_judges_and_writes_what_a_scan_writes(tmp_path: Path) -> Non
         (LAB / "silent-site.json", HOST, "silent-site.json is no capture"),
         (LAB / "none.pcap", HOST, "none.pcap cannot be read (No such file or directory)"),
         (LAB, HOST, "lab cannot be read (Is a directory)"),
-        (LAB / "silent-site.pcap", "pbx.example", "--address 'pbx.example' is no address"),
+        (LAB / "silent-site.pcap", "pbx.example", '--address "pbx.example" is no address'),
     ],
 )
 def test_wrong_use_is_told_in_a_sentence(file: Path, address: str, sentence: str) -> None:
