@@ -131,7 +131,7 @@ class Engine:
                 told(number, None)
             return
         before = self._dropped()
-        syns, over = segments.Template(ip_address(source).packed, target.address.packed), self._loop.create_future()
+        syns, over = segments.SynTemplate(ip_address(source).packed, target.address.packed), self._loop.create_future()
         asked = Asked(target, source, syns, told, lambda: self._dropped() != before, len(items), over)
         self._hosts.setdefault(target.address.packed, []).append(asked)
         flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []

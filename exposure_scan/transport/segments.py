@@ -13,7 +13,7 @@ _TTL, _WINDOW = 64, 64240
 _HEAD = struct.Struct("!HHIIBBHHH")
 
 
-class Template:
+class SynTemplate:
     """The SYNs from this machine to one host: made once, and filled in for each.
 
     Args:

@@ -60,7 +60,7 @@ class Asked:
 
     target: Target
     source: str  # our address towards it
-    syns: segments.Template
+    syns: segments.SynTemplate
     told: Done
     deaf: Callable[[], bool]  # the shared sockets have dropped something since the asking began
     left: int
