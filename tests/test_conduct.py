@@ -42,6 +42,7 @@ from conduct_words import NEVER, PLACES, Said, in_the_clear, in_tls, stream_word
 CONNECTIONS = 3  # at once to one port of one address
 TRIES = 3  # SYNs of one attempt, at most
 RESOLVER = "198.18.77.1"
+SLACK = 5  # packets: a time stamp is taken a moment after the pace was asked
 LATE_MS = 500  # a program that ran later than this believes no silence, and asks once more
 
 Figure = Callable[[str, int], None]
@@ -232,17 +233,21 @@ def _found(pattern: bytes, data: bytes) -> bool:
 
 
 def test_the_pace_of_each_host_is_kept(seen: Scans) -> None:
-    """What a program asks; what the kernel answers by itself is held by the next test."""
+    """What a program asks; what the kernel answers by itself is held by another test.
+
+    Where programs of ours connect, the kernel repeats a burst's SYNs by itself, and the pace pays for them afterwards.
+    """
+    repeated = seen.mode.burst if seen.mode in (ORDINARY, WIDE) else 0
     for address in ADDRESSES.values():
         times = [one.at for one in seen.sent(address) if one.asks]
-        assert worst_excess(times, seen.mode.rate) <= 2 * seen.mode.burst, address
+        assert worst_excess(times, seen.mode.rate) <= seen.mode.burst + repeated + SLACK, address
 
 
 def test_the_pace_of_all_hosts_together_is_kept(scans: Callable[[Mode], Scans]) -> None:
     seen = scans(SWEEP)
     assert seen.mode.total is not None
     times = [one.at for one in seen.packets if one.ours and one.asks]
-    assert worst_excess(times, seen.mode.total) <= 2 * seen.mode.total / 20
+    assert worst_excess(times, seen.mode.total) <= seen.mode.total / 20 + SLACK
 
 
 def test_a_pace_that_is_not_kept_is_seen() -> None:
