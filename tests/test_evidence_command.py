@@ -103,13 +103,14 @@ def test_the_little_capture_holds_one_talk_and_its_bytes_are_those_of_the_record
     small = tmp_path / "e5.pcap"
     code, out, err = say("evidence", str(bundle), "--finding", "e5", "--pcap", str(small))
     assert (code, err) == (0, "")
-    (flow,) = flows_of(small.read_bytes(), saved_scan())
+    look, flow = flows_of(small.read_bytes(), saved_scan())  # the port was found open, and then talked with
     (piece,) = (piece for piece in saved_scan().evidence if piece.id == "e5")
-    assert flow.peer == ("198.51.100.10", 25)
+    assert look.peer == flow.peer == ("198.51.100.10", 25)
+    assert [event.what for event in look.events if event.data] == []
     for what in ("sent", "received"):
         shown = b"".join(event.data for event in flow.events if event.what == what)
         assert shown == b"".join(event.data for event in events_of(piece) if event.what == what) != b""
-    assert f"Written: {small} ({len(flow.frames)} packets)" in out
+    assert f"Written: {small} ({len(look.frames) + len(flow.frames)} packets)" in out
     assert small.stat().st_mode & 0o777 == 0o600
 
 
