@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -120,6 +122,37 @@ def test_a_stop_file_in_the_middle_lets_no_further_packet_out(store: Store, tmp_
     assert rest.continued
     assert len(rest.ended) == len(orders) - len(found.ended)
     assert all(len(store.scans_of(one.site.name)) == 1 for one in orders)
+
+
+def test_a_site_that_is_being_kept_when_the_stop_comes_is_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, seen = tmp_path / "stop", threading.Event()
+    until, keep = nightly._until, nightly._keep
+
+    @asynccontextmanager
+    async def watched(file: Path | None) -> AsyncIterator[asyncio.Event]:
+        async with until(file) as stopped:
+
+            async def tell() -> None:
+                await stopped.wait()
+                seen.set()
+
+            task = asyncio.create_task(tell())
+            yield stopped
+            await task
+
+    def kept_late(*words: object) -> None:
+        stop.touch()
+        assert seen.wait(10)
+        keep(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(nightly, "_until", watched)
+    monkeypatch.setattr(nightly, "_keep", kept_late)
+    settings = nightly.Settings(out=tmp_path, stop_file=stop, at_once=1)
+    found = asyncio.run(nightly.sweep([order("one", HOSTS[0]), order("two", HOSTS[1])], store, settings))
+    assert found.stopped
+    assert [one.site for one in found.ended] == ["one"] == list(store.last_scans())
 
 
 def test_two_sweeps_of_one_history_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

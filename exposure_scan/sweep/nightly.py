@@ -151,8 +151,7 @@ async def sweep(
             for order in waiting:  # shared: each order goes to one worker
                 if stopped.is_set():
                     return
-                one = await _one(order, store, run, settings, gate, notice, clock)
-                ended(one)
+                await _one(order, store, run, settings, gate, notice, clock, ended)
 
         workers = [asyncio.create_task(work()) for _ in range(min(settings.places, len(queue)))]
         stop = asyncio.create_task(stopped.wait())
@@ -206,13 +205,20 @@ async def _one(
     gate: Gate,
     notice: Notice,
     clock: Callable[[], datetime],
-) -> Ended:
+    ended: Callable[[Ended], None],
+) -> None:
     """One site, from its packets to the history. Whatever fails in it stays in it."""
     name = order.site.name
     try:
         result = await scan_site(order, known=settings.known, notice=notice, gate=gate)
-        await asyncio.to_thread(_keep, order, result, store, run, settings, clock())
-        return Ended(name, result.scan.verdict)
+        keeping = asyncio.create_task(asyncio.to_thread(_keep, order, result, store, run, settings, clock()))
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            await keeping  # no thread can be stopped: the site is kept, and so it has ended
+            ended(Ended(name, result.scan.verdict))
+            raise
+        ended(Ended(name, result.scan.verdict))
     except Exception as error:  # the one spot where a site's failure becomes a value
         if gate.stopped:
             raise  # no failure: the next sweep scans it
@@ -223,7 +229,7 @@ async def _one(
         if post is not None and to:
             mail = (letters.failure_letter(name, run, why, to, post, clock()),)
         store.add_failure(name, run, why, now=clock(), letters=mail)
-        return Ended(name, None, why)
+        ended(Ended(name, None, why))
 
 
 def _keep(order: scope.Order, result: Result, store: Store, run: int, settings: Settings, at: datetime) -> None:
