@@ -22,6 +22,8 @@ from exposure_scan.transport.raw import Engine
 
 STREAMS = tuple(traps.TRAPS)
 PACKETS = tuple(forgers.FORGERS)
+FLOODS = ("icmp-flood", "udp-flood")
+AT_ONCE = 24  # more would keep the lab's own process from answering in time
 SIP_PORTS = ("tcp/5060", "tcp/5061")
 PATIENCE = 4 * DEADLINE  # seconds of a scan: a conversation's own limit, its repetitions, and a busy machine
 
@@ -84,19 +86,19 @@ def scan_all(hosts: list[Place]) -> dict[tuple[str, bool], Result]:
     What a trap serves where no SIP is due is declared as expected, so that its being open alone settles nothing.
     """
 
-    async def one(gate: Gate, place: Place) -> tuple[tuple[str, bool], Result]:
+    async def one(gate: Gate, turns: asyncio.Semaphore, place: Place) -> tuple[tuple[str, bool], Result]:
         declared = [key for key in place.trapped if key not in SIP_PORTS and not place.honest]
         expect = ",".join(declared)
         order = scope.order_from_words(
             [place.address], authorized_by="practice site", device="server", expect=expect or None
         )
-        async with asyncio.timeout(PATIENCE):
+        async with turns, asyncio.timeout(PATIENCE):
             return (place.trap, place.honest), await sweep.scan_site(order, gate=gate)
 
     async def main() -> dict[tuple[str, bool], Result]:
-        gate = Gate()
+        gate, turns = Gate(), asyncio.Semaphore(AT_ONCE)
         async with gate.lag.measured():
-            return dict(await asyncio.gather(*(one(gate, place) for place in hosts)))
+            return dict(await asyncio.gather(*(one(gate, turns, place) for place in hosts)))
 
     with hostile.running([place.text for place in hosts]):
         return asyncio.run(main())

@@ -122,7 +122,7 @@ def test_an_answer_from_elsewhere_is_left_to_a_socket_that_can_tell_it() -> None
             finally:
                 asyncio.get_running_loop().remove_reader(asked)
 
-    assert run(main()) == [None]
+    assert answers(run(main())) == [("unmeasured", "unheard", None)]
 
 
 def test_an_answer_that_comes_while_the_next_try_waits_for_its_place_is_heard() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from hostile_hosts import (
+    FLOODS,
     PACKETS,
     STREAMS,
     Place,
@@ -88,9 +89,11 @@ TRUTHFUL = NOTHING | DECLARED | {"calm", "framed"}
 
 @pytest.fixture(scope="module", params=["raw", "ordinary"])
 def results(request: pytest.FixtureRequest) -> Results:
-    """Every hostile host, scanned in two waves: one on streams, one in whole packets."""
+    """Every hostile host, scanned in three waves: on streams, in whole packets, and those that flood the lab, too."""
     with elsewhere() as listeners, asking(request.param):
-        found = scan_all(places(STREAMS)) | scan_all(places(PACKETS))
+        found = scan_all(places(STREAMS))
+        found |= scan_all([place for place in places(PACKETS) if place.trap not in FLOODS])
+        found |= scan_all(places(FLOODS))
         assert nobody_came(listeners), "a redirect was followed"
     assert {result.scan.capture for result in found.values()} <= (
         {"wire", "transcript"} if request.param == "raw" else {"transcript"}

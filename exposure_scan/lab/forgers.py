@@ -275,6 +275,8 @@ def _framed(_: Host, _packet: Packet, _raw: bytes, honest: list[bytes]) -> list[
 
 FORGERS: Mapping[str, Forger] = MappingProxyType(
     {
+        "spy": _spy,
+        "framed": _framed,
         "icmp-another-port": _errors(_another_port),
         "icmp-another-destination": _errors(_another_destination, _PROHIBITED),
         "icmp-truncated": _errors(_truncated),
@@ -297,8 +299,6 @@ FORGERS: Mapping[str, Forger] = MappingProxyType(
         "sip-hundredfold": _phones(lambda answer: [answer] * _REPEATED),
         "sip-another-port": _phones(lambda answer: [replace(answer, body=b"\xd7\x14" + answer.body[2:])]),
         "sip-another-address": _phones(lambda answer: [replace(answer, source=ELSEWHERE)]),
-        "spy": _spy,
-        "framed": _framed,
     }
 )
 

@@ -167,9 +167,10 @@ class Host(Frozen):
     path: Path = Path()
 
 
-Purpose: TypeAlias = Literal["ask", "again", "loss", "still-there", "path", "sweep"]
+Purpose: TypeAlias = Literal["ask", "again", "loss", "still-there", "path", "sweep", "unheard"]
 """Why a question was asked: first, again because tries were too few, to measure loss, whether it is still there,
-for the way, or to find what was moved."""
+for the way, or to find what was moved. What was asked over a socket that others had flooded or forged answers to is
+unheard: it shows nothing, and was asked anew over a socket of its own."""
 
 
 class Step(Frozen):

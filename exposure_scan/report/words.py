@@ -211,6 +211,7 @@ PURPOSES: Mapping[str, str] = MappingProxyType(
         "still-there": " (to see whether it was still there)",
         "path": " (to find the last router)",
         "sweep": " (in the sweep of all ports)",
+        "unheard": " (what came could not be trusted, so it was asked anew)",
     }
 )
 PROOF_STATES: Mapping[str, str] = MappingProxyType({"silent": "no answer", "open|filtered": "open or filtered"})

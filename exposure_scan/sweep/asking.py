@@ -18,7 +18,7 @@ from functools import partial
 from exposure_scan import plan, protocols
 from exposure_scan.conversation import Caller, Conversation, Exchange, Observation, replay
 from exposure_scan.model import Echo, PortState, Problem, Purpose, Question, Target, Vantage
-from exposure_scan.transport import Engine, Gate, Lateness, converse
+from exposure_scan.transport import UNHEARD, Engine, Gate, Lateness, converse
 
 from .hosts import FIRST_HOP_PORT, HELPER, SURE, is_silent, is_wordless, loss_of, miss_of, one_helped
 from .knocks import MOST_ASKED_ON, Knocks, knocks
@@ -100,6 +100,9 @@ class Asking:
 
         def told(number: int, exchange: Exchange | None) -> None:
             question = swift[number]
+            if exchange is not None and exchange.reason == UNHEARD:
+                self._keep(Told("unheard", tokens[number], exchange))
+                exchange = None
             if exchange is None:
                 tasks.append(asyncio.create_task(self._ask(question, purpose, tell=tell)))
             elif question.transport == "tcp" and exchange.state is PortState.OPEN:
@@ -138,7 +141,7 @@ class Asking:
 
     def _keep(self, told: Told, *, tell: bool = False) -> None:
         self.told.append(told)
-        if told.purpose != "loss":
+        if told.purpose not in ("loss", "unheard"):
             self._by_question.setdefault(str(told.exchange.question), []).append(told.exchange)
         if told.exchange.by == str(self.target):
             self._heard.set()

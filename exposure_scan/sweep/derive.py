@@ -87,6 +87,8 @@ def _port_state(
     proof: Evidence, events: Sequence[Event], observation: Observation
 ) -> tuple[PortState, str, str | None]:
     """The state that the record shows; where it shows none, what was written down."""
+    if proof.purpose == "unheard":
+        return PortState.UNMEASURED, proof.reason, None  # whatever came, it shows nothing
     first = next((event for event in events if event.what in ("connected", "not-connected")), None)
     if proof.kind == "tcp" and first is not None and first.what == "connected":
         return PortState.OPEN, "syn-ack", proof.address

@@ -14,6 +14,7 @@ from .flows import Flow, read_flows
 from .frames import Frames, hosts_of
 from .gate import Gate
 from .icmp import read_icmp
+from .journal import UNHEARD
 from .knock import Knock, knock
 from .pace import Lateness
 from .packets import Packet, read_packets
@@ -25,6 +26,7 @@ from .transcript import rebuild
 
 __all__ = [
     "HEADER",
+    "UNHEARD",
     "Capture",
     "Engine",
     "Flow",

@@ -19,6 +19,7 @@ DEADLINE = 20.0  # seconds from the first packet of a conversation to its end
 NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS})  # the way out of this machine is full just now
 MOMENT = 0.01  # seconds until it is tried again
 _MOST_ERRORS = 64  # ICMP errors that are kept of one conversation: a flood of them says nothing new
+UNHEARD = "unheard"  # asked over a shared socket on which an answer could not be told from others' doing
 SYN_ACK, RST, NO_RESPONSE = "syn-ack", "rst", "no-response"
 
 

@@ -330,10 +330,9 @@ class Engine:
                 return
             self._strays += 1
         for asked in self._hosts.get(packed) or [one for several in self._hosts.values() for one in several]:
-            for number, one in list(asked.open.items()):
+            for one in list(asked.open.values()):
                 if isinstance(one, Talk) and one.tries:
-                    one.cancel()
-                    asked.done(number, None)
+                    one.unheard()
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from exposure_scan.conversation import Conversation, Exchange, NotConnected, Observation, endpoint_text
@@ -22,6 +22,7 @@ from .journal import (
     NO_ROOM,
     RST,
     SYN_ACK,
+    UNHEARD,
     Answer,
     Journal,
     judge_icmp,
@@ -70,13 +71,13 @@ class Asked:
     open: dict[int, Syns | Talk] = field(default_factory=dict)
 
     def done(self, number: int, exchange: Exchange | None) -> None:
-        """A question is settled; with None it is left to the ordinary sockets.
+        """A question is settled; with None, or unheard, it is left to the ordinary sockets.
 
         So is a silence in which the shared sockets were too full to hear: one host's flood must not silence others.
         """
         self.open.pop(number, None)
         if exchange is not None and exchange.reason == NO_RESPONSE and self.deaf():
-            exchange = None
+            exchange = replace(exchange, state=PortState.UNMEASURED, reason=UNHEARD)
         self.told(number, exchange)
         self.left -= 1
         if not self.left and not self.over.done():

@@ -30,7 +30,7 @@ from exposure_scan.conversation import (
 from exposure_scan.model import Address, PortState, Question, Target
 
 from .icmp import IcmpError
-from .journal import MOMENT, NO_RESPONSE, NO_ROOM, Answer, Journal, judge_icmp, local_error
+from .journal import MOMENT, NO_RESPONSE, NO_ROOM, UNHEARD, Answer, Journal, judge_icmp, local_error
 from .timers import Timer, Timers
 
 log = logging.getLogger("exposure_scan")
@@ -224,14 +224,21 @@ class Talk:
         if self._over or not self.tries:
             return
         if error.refuses and self.question.ttl is None and not self._is_quoted(quoted):
-            self.cancel()
-            self._done(None)
+            self.unheard()
         elif not self._journal.note_icmp([error]):
             pass
         elif self._waiting is None:
             self._refused = True
         else:
             self._wake(self._ended(End.RESET))
+
+    def unheard(self) -> None:
+        """End, with a record of what was asked that shows nothing: a socket of its own has to ask again."""
+        self.cancel()
+        exchange = self._journal.exchange(
+            self.question, Answer(PortState.UNMEASURED, UNHEARD), self.tries, Observation()
+        )
+        self._done(exchange)
 
     def _is_quoted(self, quoted: bytes) -> bool:
         """Whether the error knows what we said.
