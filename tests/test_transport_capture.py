@@ -239,7 +239,8 @@ def ip(source: str, destination: str, protocol: int, body: bytes) -> bytes:
 
 def segment(outward: bool, sequence: int, flags: int, data: bytes = b"") -> bytes:
     (source, near), (destination, far) = (OURS, THEIRS) if outward else (THEIRS, OURS)
-    tcp = struct.pack("!HHIIBBHHH", near, far, sequence % 2**32, 0, 0x50, flags, 1024, 0, 0)
+    acknowledged = 0 if outward else 8  # our SYN, which is number 7
+    tcp = struct.pack("!HHIIBBHHH", near, far, sequence % 2**32, acknowledged, 0x50, flags, 1024, 0, 0)
     return ip(source, destination, 6, tcp + data)
 
 

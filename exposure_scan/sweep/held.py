@@ -63,7 +63,12 @@ def disagreements(scan: Scan, capture: bytes | None, name: str) -> list[str]:
             )
     if scan.origin is None:
         swept = {(proof.address, port) for proof in scan.evidence if proof.ports for port in read_ports(proof.ports)}
-        flows = (flow for flow in frames.unclaimed() if flow.transport != "tcp" or flow.peer not in swept)
+        flows = (
+            flow
+            for flow in frames.unclaimed()
+            if not (flow.transport == "tcp" and flow.peer in swept)
+            and (flow.requests or flow.transport != "icmp")  # a reply to nobody's ping is no question of ours
+        )
         stray = sorted({number for flow in flows for number in flow.frames})
         if stray:
             found.append(f"Frames {ranges_text(stray)} of the capture belong to no piece of evidence.")

@@ -12,7 +12,7 @@ from exposure_scan.model import Address
 
 from .icmp import IcmpError
 from .packets import ICMP, TCP, UDP, Packet
-from .pieces import Pieces
+from .sides import MOST_PIECES, Side
 
 MOST = 1_000_000  # flows
 LIMIT = 64 * 1024**2  # bytes that the flows keep of what was said
@@ -24,10 +24,10 @@ _Key: TypeAlias = tuple[int, str, int, str, int]  # protocol, the other's addres
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _ECHO_REQUEST, _ECHO_REPLY = (8, 128), (0, 129)
 _CHECKSUM6 = 128  # the request whose checksum our own socket leaves to the kernel
-_MOST_PIECES = 32_768  # of a stream, that wait for what comes before them
 _PORTS = struct.Struct("!HH")
 _SEGMENT = struct.Struct("!4xIIBB")  # sequence and acknowledgment number, data offset, flags
-_HALF = 2**31
+_LEAST_QUOTED = 8  # bytes behind the IP header that an ICMP error quotes at least (RFC 792)
+_WINDOW = 2**20  # bytes that a RST may be ahead of what was captured
 
 
 class Flow:
@@ -83,14 +83,19 @@ class Flow:
     def _take(self, packet: Packet, outward: bool) -> int:
         raise NotImplementedError
 
-    def refused(self, packet: Packet) -> None:
-        """Take an ICMP error about a packet of this flow that went to the host."""
+    def refused(self, packet: Packet, quoted: Packet) -> None:
+        """Take an ICMP error that quotes a packet of this flow to the host; one that cannot know it says nothing."""
         self._frames += packet.frames
         self._now = max(self._now, packet.at)
+        if len(quoted.body) < _LEAST_QUOTED or not self._is_quoted(quoted):
+            return
         error = IcmpError(packet.body[0], packet.body[1], packet.source)
         self._note("icmp", detail=error.detail)
         if error.refuses:
             self._refuse(error)
+
+    def _is_quoted(self, _quoted: Packet) -> bool:
+        return True
 
     def _refuse(self, _error: IcmpError) -> None:
         self._note("reset")
@@ -125,6 +130,10 @@ class _Datagrams(Flow):
         self._missing = self._missing or size > len(packet.body)
         return self._say(outward, packet.body[8:size], size - 8)
 
+    def _is_quoted(self, quoted: Packet) -> bool:
+        words = quoted.body[8:]
+        return any(event.what == "sent" and event.data.startswith(words) for event in self.events)
+
 
 class _Echoes(Flow):
     __slots__ = ()
@@ -138,64 +147,6 @@ class _Echoes(Flow):
         return self._say(outward, body, len(body) + packet.cut)
 
 
-class _Side:
-    """What one end of a stream sends. Positions are sequence numbers that do not wrap."""
-
-    __slots__ = ("acknowledged", "base", "begun", "end", "lost", "next", "said", "waiting")
-
-    def __init__(self, base: int, begun: bool) -> None:
-        self.base = self.next = self.acknowledged = base  # the first byte; that expected; that the other expects
-        self.begun = begun  # `base` is known to be the first byte
-        self.end: int | None = None  # where its FIN is
-        self.lost = False  # too many pieces waited
-        self.said = bytearray()  # from `base` to `next`
-        self.waiting: Pieces | None = None  # what came before its turn
-
-    def position(self, sequence: int) -> int:
-        """Unwrap a sequence number: the place that is nearest to the expected one."""
-        return self.next + (sequence - self.next + _HALF) % 2**32 - _HALF
-
-    @property
-    def whole(self) -> bool:
-        closed = self.end is None or self.next > self.end
-        gap = self.lost or self.waiting is not None or self.acknowledged > self.next
-        return self.begun and closed and not gap
-
-    def put(self, start: int, data: bytes) -> tuple[list[bytes], int, bool]:
-        """Take a segment.
-
-        Returns:
-            What follows the bytes known so far, how many bytes are kept of it, and whether others differ from
-            what came before.
-        """
-        if self.end is not None:
-            data = data[: max(0, self.end - start)]
-        known, differs = max(0, min(self.next - start, len(data))), False
-        if known:
-            at = max(0, self.base - start)
-            # One byte before the expected one keeps the connection alive; it may be any (RFC 1122, 4.2.3.6).
-            if at < known and (len(data) > 1 or start != self.next - 1):
-                offset = max(0, start - self.base)
-                differs = self.said[offset : offset + known - at] != data[at:known]
-            start, data = start + known, data[known:]
-        if not data or self.lost:
-            return [], 0, differs
-        if start == self.next and self.waiting is None:
-            pieces, fresh = [data], len(data)
-        else:
-            waiting = self.waiting = self.waiting or Pieces()
-            fresh, conflict = waiting.put(start, data)
-            differs = differs or conflict
-            pieces = waiting.take(self.next)
-            self.lost = len(waiting) > _MOST_PIECES
-            if self.lost or not waiting:
-                self.waiting = None
-        for piece in pieces:
-            self.said += piece
-        self.next += sum(map(len, pieces))
-        return pieces, fresh, differs
-
-
 class _Stream(Flow):
     """Puts both directions in order, and drops what was sent twice (RFC 9293, section 3.4)."""
 
@@ -205,7 +156,7 @@ class _Stream(Flow):
 
     def __init__(self, local: Endpoint, peer: Endpoint, at: float, asked: bool) -> None:
         super().__init__(local, peer, at, asked if local[1] == peer[1] else peer[1] < local[1])
-        self._sides: dict[bool, _Side] = {}  # by direction: outward, and from the host
+        self._sides: dict[bool, Side] = {}  # by direction: outward, and from the host
         self._early: list[tuple[float, bool, int, bytes, bool]] = []  # said before the host has answered
         self._open = False
         self._ended = False
@@ -227,6 +178,24 @@ class _Stream(Flow):
             return not all(other.begun for other in self._sides.values()) or not self._sides
         return bool((sequence + 1 - side.base) % 2**32)
 
+    def _is_quoted(self, quoted: Packet) -> bool:
+        """Whether it has a sequence number that was sent (RFC 5927, section 4.1)."""
+        side = self._sides.get(True)
+        sequence = int.from_bytes(quoted.body[4:8], "big")
+        return side is None or not side.begun or (sequence + 1 - side.base) % 2**32 <= side.next - side.base + 1
+
+    def _is_reset(self, sequence: int, acknowledgment: int | None) -> bool:
+        """Whether a RST of the host is one that a TCP would take (RFC 9293, sections 3.10.7.3 and 3.10.7.4)."""
+        ours, theirs = self._sides.get(True), self._sides.get(False)
+        if not self._open and ours is not None and ours.begun:
+            return acknowledgment is not None and self._is_of_syn(acknowledgment, ours)
+        return theirs is None or 0 <= theirs.position(sequence) - theirs.base <= theirs.next - theirs.base + _WINDOW
+
+    def _is_of_syn(self, acknowledgment: int, side: Side) -> bool:
+        """Whether it acknowledges the SYN, or that and what came with it."""
+        early = sum(len(data) for _, outward, _, data, _ in self._early if outward)
+        return (acknowledgment - side.base) % 2**32 <= early
+
     def _refuse(self, error: IcmpError) -> None:
         if not self._open and not self._ended:
             self._end("not-connected", error.reason)
@@ -236,7 +205,8 @@ class _Stream(Flow):
         data = packet.body[(offset >> 4) * 4 :]
         fin = bool(flags & _FIN) and not packet.cut
         if flags & _RST:
-            if not outward and not self._ended:
+            told = acknowledgment if flags & _ACK else None
+            if not outward and not self._ended and self._is_reset(sequence, told):
                 refused = not self._open and True in self._sides and self._sides[True].begun
                 self._end(*(("not-connected", "rst") if refused else ("reset", "")))
             return 0  # what it carries is a word about itself (RFC 9293, section 3.5.3)
@@ -245,15 +215,15 @@ class _Stream(Flow):
             if not self._begin(sequence, acknowledgment if flags & _ACK else None, outward):
                 return 0
         elif outward not in self._sides:
-            self._sides[outward] = _Side(sequence, False)
+            self._sides[outward] = Side(sequence, False)
         if flags & _ACK and (other := self._sides.get(not outward)) is not None:
             other.acknowledged = max(other.acknowledged, other.position(acknowledgment))
         if self._ended or not (data or fin):
             return 0
         if not self._open and (outward or flags & _SYN):
             self._early.append((self._now, outward, sequence, data, fin))
-            self._missing = self._missing or len(self._early) > _MOST_PIECES
-            del self._early[_MOST_PIECES:]
+            self._missing = self._missing or len(self._early) > MOST_PIECES
+            del self._early[MOST_PIECES:]
             return len(data)
         if not self._open:  # the host speaks: its SYN was not captured, or comes late
             self._opens(late=True)
@@ -264,15 +234,18 @@ class _Stream(Flow):
         side, other = self._sides.get(outward), self._sides.get(not outward)
         if side is not None and (base - side.base) % 2**32:
             return False
+        first = other is not None and other.begun and side is None
+        if other is not None and first and acknowledgment is not None and not self._is_of_syn(acknowledgment, other):
+            return False  # of a SYN that nobody sent
         if not any(known.begun for known in self._sides.values()):
             self.asked = outward == (acknowledgment is None)
         if side is None:
-            side = self._sides[outward] = _Side(base, True)
+            side = self._sides[outward] = Side(base, True)
         side.begun = True
         if acknowledgment is None:
             self.requests += outward
             return True
-        other = other or self._sides.setdefault(not outward, _Side(acknowledgment, True))
+        other = other or self._sides.setdefault(not outward, Side(acknowledgment, True))
         other.begun = other.begun or not (acknowledgment - other.base) % 2**32
         if not self._open and not self._ended:
             self._opens(late=False)
@@ -343,7 +316,7 @@ def read_flows(packets: Iterable[Packet], hosts: Collection[Address]) -> list[Fl
             (near, _), (far, wanted) = end(quoted.source), end(quoted.destination)
             key = _key(quoted, near, far, True) if wanted else None
             if key is not None and key in latest:
-                latest[key].refused(packet)
+                latest[key].refused(packet, quoted)
             continue
         if len(packet.body) < shortest and not packet.cut:
             continue
