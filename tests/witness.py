@@ -60,4 +60,18 @@ def watching() -> Iterator[Witness]:
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(3)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, _FORCED, 64 << 20)
         sock.setsockopt(socket.SOL_SOCKET, _STAMP, 1)
-        yield Witness(sock)
+        witness = Witness(sock)
+        while not _stamps(witness):
+            pass
+        yield witness
+
+
+def _stamps(witness: Witness) -> bool:
+    """Whether the kernel stamps packets when they pass. Until it does, it gives them the time of the reading."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sent = time.time()
+        sock.sendto(b"", sock.getsockname())
+        time.sleep(0.02)
+        (*_, last) = witness.to("127.0.0.1")
+        return last.at < sent + 0.015
