@@ -93,7 +93,7 @@ class Attack(RuleBasedStateMachine):
 
     @rule()
     def is_stopped(self) -> None:
-        if self.opened > 3:  # or nothing more could be learnt
+        if self.opened:  # or nothing more could be learnt
             self.gate.stop()
             self.stopped = True
 
