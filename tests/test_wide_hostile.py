@@ -26,7 +26,7 @@ from exposure_scan.protocols import conversation
 from exposure_scan.report import load_scan
 from exposure_scan.sweep import wide
 from exposure_scan.sweep.knocks import MOST_ASKED_ON, read_ports
-from exposure_scan.transport import Gate, Knock, gate, pace
+from exposure_scan.transport import Gate, Knock, consent, gate, pace
 
 SWEPT = range(20000, 20500)
 ANOTHER, DARK = "198.51.100.223", "198.51.100.224"  # nobody's, as peers.SILENT
@@ -39,7 +39,8 @@ def _few_ports() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "EVERY_PORT", SWEPT)
         patch.setattr(pace, "_LAG_STEP", 5.0)  # timers that stand in the way of skipping
-        patch.setattr(gate, "_WATCH", 5.0)
+        for module in (consent, gate):
+            patch.setattr(module, "WATCH", 5.0)
         yield
 
 
