@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSIDE := $(BIN)/python -m exposure_scan.lab.namespace --
+# What is installed is what these files name, each file held to its hash. `make LOCK=` takes the newest versions instead.
+LOCK := requirements-build.lock requirements-ci.lock
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix fuzz package-check schema pcaps accept what-we-send pictures clean help
+.PHONY: demo test lint check types tests tests-a-to-p tests-r-to-z bench matrix fuzz package-check lock lowest audit licences schema \
+	pcaps accept what-we-send pictures clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -14,10 +18,18 @@ demo: $(VENV)/ready ## Scan the practice site and write its reports to demo/
 
 test: lint types tests package-check ## All checks and all tests
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+ifeq ($(LOCK),)
+	@echo "No lock: the newest versions that pyproject.toml allows, without hashes."
+	@$(PIP) install --editable '.[test]'
+else
+	@{ $(PIP) install --require-hashes --only-binary :all: --requirement requirements-build.lock && \
+	$(PIP) install --require-hashes --no-build-isolation --use-pep517 --requirement requirements-ci.lock && \
+	$(PIP) install --no-deps --no-build-isolation --editable . && $(PIP) check; } || { echo "The locked versions" \
+	"(for Python 3.11 to 3.13) could not be installed; \`make LOCK= ...\` takes the newest ones instead."; exit 1; }
+endif
 	@touch $@
 
 lint: $(VENV)/ready
@@ -33,9 +45,8 @@ tests: $(VENV)/ready ## The tests alone, in two private networks that lead nowhe
 tests-a-to-p tests-r-to-z: tests-%: $(VENV)/ready
 	@$(INSIDE) $(BIN)/python -m pytest $(wildcard tests/test_[$(subst -to-,-,$*)]*.py)
 
-package-check: $(VENV)/ready ## The wheel alone, in a fresh environment, away from this folder
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-	@BIN=$(BIN) PYTHON=$(PYTHON) sh tests/package_check.sh
+package-check: $(VENV)/ready ## Wheel and source archive built, looked into, and used alone in fresh environments
+	@BIN=$(BIN) LOCK="$(LOCK)" sh tests/package_check.sh
 
 bench: $(VENV)/ready ## One host and many beside nmap, masscan and svmap: a table and a chart in bench/
 	@$(INSIDE) $(BIN)/python bench/bench.py
@@ -49,6 +60,23 @@ fuzz: $(VENV)/ready ## Damage guided by coverage, SECONDS for each target; TARGE
 
 matrix: $(VENV)/ready ## Every scenario with every fault of the line, what chance decides twenty times (needs /dev/net/tun)
 	@$(INSIDE) $(BIN)/python tests/fault_matrix.py --repeat 20
+
+lock: ## Write the lock files anew with the newest versions that pyproject.toml allows
+	@PYTHON=$(PYTHON) sh tests/make_lock.sh
+
+lowest: ## The tests with the oldest versions that pyproject.toml allows
+	@$(PYTHON) -m venv build/lowest
+	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable '.[test]'
+	@build/lowest/bin/python -m exposure_scan.lab.namespace -- build/lowest/bin/python -m pytest
+
+audit: ## Ask PyPI for known weaknesses in what the lock files name; what cannot be asked is a failure
+	@$(PYTHON) -m venv build/audit
+	@build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@build/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(LOCK:%=--requirement %)
+
+licences: $(VENV)/ready ## Write the tables of docs/licences.md anew from the installed packages
+	@PYTHONPATH=tests $(BIN)/python docs/make_licences.py
 
 schema: $(VENV)/ready ## Write docs/scan.schema.json anew from the types
 	@$(BIN)/python -c 'from exposure_scan.report import schema_json; print(schema_json(), end="")' > docs/scan.schema.json
