@@ -1,7 +1,9 @@
-"""The command line, run inside the test's own process as a user would run it."""
+"""The command line, run inside the test's own process as a user would run it; and what `make` would do."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,3 +42,16 @@ def sayer(
         return Said(ended.value.code if isinstance(ended.value.code, int) else 0, out, err)
 
     return one
+
+
+def would_make(*words: str) -> subprocess.CompletedProcess[str]:
+    """What `make` says it would do, from the project's folder and not as a part of the `make` that runs the tests."""
+    alone = {key: text for key, text in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(
+        ["make", "--dry-run", *words],
+        cwd=Path(__file__).parents[1],
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

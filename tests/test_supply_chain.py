@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from importlib import import_module
 from importlib.metadata import distribution
 from itertools import chain
@@ -12,6 +11,7 @@ from types import ModuleType
 
 import package_contents
 import pytest
+from commands import would_make
 from dependencies import BUILD_LOCK, CI_LOCK, PROJECT, ROOT, Pin, closure, direct, locked, pyproject
 from packaging.utils import canonicalize_name
 
@@ -80,10 +80,7 @@ def test_both_locks_name_the_same_versions() -> None:
 def test_make_installs_what_the_locks_name_unless_it_is_told_otherwise(
     words: list[str], wanted: list[str], tmp_path: Path
 ) -> None:
-    shown = subprocess.run(
-        ["make", "--dry-run", f"VENV={tmp_path}/venv", *words, f"{tmp_path}/venv/ready"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    shown = would_make(f"VENV={tmp_path}/venv", *words, f"{tmp_path}/venv/ready").stdout
     assert all(word in shown for word in wanted)
     installs = [line for line in re.split(r"\n|&&", shown) if "pip" in line and " install " in line]
     assert installs
