@@ -27,8 +27,9 @@ ifeq ($(LOCK),)
 else
 	@{ $(PIP) install --require-hashes --only-binary :all: --requirement requirements-build.lock && \
 	$(PIP) install --require-hashes --no-build-isolation --use-pep517 --requirement requirements-ci.lock && \
-	$(PIP) install --no-deps --no-build-isolation --editable . && $(PIP) check; } || { echo "The locked versions" \
-	"(for Python 3.11 to 3.13) could not be installed; \`make LOCK= ...\` takes the newest ones instead."; exit 1; }
+	$(PIP) install --no-deps --no-build-isolation --editable . && $(PIP) check; } || { \
+	echo "The locked versions could not be installed. If a hash differs, find out why before you go on."; \
+	echo "On a Python other than 3.11 to 3.13, \`make LOCK= ...\` takes the newest versions, without hashes."; exit 1; }
 endif
 	@touch $@
 
