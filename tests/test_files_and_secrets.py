@@ -17,6 +17,7 @@ from exposure_scan import files, lab, scope
 from exposure_scan.history.store import open_store
 from exposure_scan.lab.network import add_address
 from exposure_scan.model import Problem
+from exposure_scan.model.text import file_name
 from exposure_scan.sweep import nightly
 
 pytestmark = pytest.mark.usefixtures("practice_site")
@@ -124,7 +125,7 @@ def test_any_name_of_a_site_is_a_folder_inside_the_reports_and_two_sites_never_s
         orders = two_sites(folder, one, two).orders
     except Problem:
         return
-    places = [folder / "out" / scope.folder(order.site.name) for order in orders]
+    places = [folder / "out" / file_name(order.site.name) for order in orders]
     assert len({str(place).casefold() for place in places}) == 2
     for place in places:
         assert place.parent == folder / "out"

@@ -131,8 +131,8 @@ def test_a_site_that_is_being_kept_when_the_stop_comes_is_told(
     until, keep = nightly._until, nightly._keep
 
     @asynccontextmanager
-    async def watched(file: Path | None) -> AsyncIterator[asyncio.Event]:
-        async with until(file) as stopped:
+    async def watched(file: Path | None, gate: Gate) -> AsyncIterator[asyncio.Event]:
+        async with until(file, gate) as stopped:
 
             async def tell() -> None:
                 await stopped.wait()
