@@ -115,3 +115,9 @@ def test_a_certificate_of_a_version_that_does_not_exist_is_not_read() -> None:
     assert version in DER
     facts = certificate_facts(Secured("TLSv1.2", "X", DER.replace(version, b"\xa0\x03\x02\x01\x09")))
     assert (facts.subject, facts.sha256 is not None) == ("", True)
+
+
+def test_a_name_whose_text_is_of_an_unknown_type_is_not_read() -> None:
+    at = DER.index(b"pbx.lab.invalid") - 2  # the text's type (ITU-T X.690, 8.1.2)
+    facts = certificate_facts(Secured("TLSv1.2", "X", DER[:at] + b"\0" + DER[at + 1 :]))
+    assert facts.sha256 is not None

@@ -47,7 +47,8 @@ def certificate_facts(secured: Secured) -> Tls:
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
 
-    unreadable = (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm)
+    # KeyError: cryptography 46 on a name whose text is of an unknown ASN.1 type.
+    unreadable = (ValueError, TypeError, KeyError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cryptography warns of what old devices put into certificates
         try:
