@@ -18,12 +18,13 @@ WHEEL_MAY = (
 WHEEL_MUST = (*WHEEL_MAY, "exposure_scan/data/fingerprints/*.toml", "exposure_scan/data/practices/*.toml")
 SOURCE_MAY = (
     "exposure_scan/*.py", "exposure_scan/py.typed", "exposure_scan/lab/sites.toml", "exposure_scan/data/*.toml",
-    "templates/*.j2", "bench/*.py", "bench/*.md", "docs/*.md", "docs/*.py", "docs/*.png", "docs/*.svg", "docs/*.json",
+    "templates/*.j2", "docs/*.md", "docs/*.py", "docs/*.png", "docs/*.svg", "docs/*.json",
+    "bench/*.py", "bench/*.c", "bench/*.md", "bench/*.svg",
     "tests/*.py", "tests/*.sh", "tests/data/*", "tests/golden/*", "pcaps/*",
     *("README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "Makefile", "pyproject.toml", "PKG-INFO", ".gitignore"),
     *("requirements-build.lock", "requirements-ci.lock"),
 )  # fmt: skip
-SOURCE_MUST = tuple(pattern for pattern in SOURCE_MAY if pattern not in ("bench/*.md", ".gitignore"))
+SOURCE_MUST = tuple(pattern for pattern in SOURCE_MAY if pattern not in ("bench/*.md", "bench/*.svg", ".gitignore"))
 # Never, wherever it lies: caches, environments, keys, what somebody's scan left behind.
 NEVER = (
     "*.pyc", "*__pycache__*", "*.egg-info*", ".venv*", "*/.venv*", ".servers*", "*.key", "*.pem", "*.sqlite3*", "*.env",

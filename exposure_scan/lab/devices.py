@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -165,13 +165,24 @@ def running() -> Iterator[None]:
     Raises:
         OSError: they did not come up; outside the private network their addresses do not exist.
     """
-    command = [sys.executable, "-m", "exposure_scan.lab.services"]
+    with served("exposure_scan.lab.services", (), "The practice site's devices"):
+        yield
+
+
+@contextmanager
+def served(module: str, words: Sequence[str], who: str) -> Iterator[None]:
+    """A module as a process of its own while the context lasts: it says "ready", and ends with its standard input.
+
+    Raises:
+        OSError: it did not come up; `who` says what did not.
+    """
+    command = [sys.executable, "-m", module, *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             if process.stdout.readline() != b"ready\n":
-                raise OSError("The practice site's devices did not start; they need the private network.")
+                raise OSError(f"{who} did not start; they need the private network.")
             yield
         finally:
             process.stdin.close()

@@ -14,14 +14,13 @@ import asyncio
 import logging
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from threading import Thread
 
 from . import forgers, network
-from .devices import STOP_SECONDS, Device, Service
+from .devices import Device, Service, served
 from .services import serve
 from .traps import TRAPS, Act, Talk
 
@@ -35,20 +34,8 @@ def running(places: Sequence[str]) -> Iterator[None]:
     Raises:
         OSError: they did not come up; outside the private network their addresses do not exist.
     """
-    command = [sys.executable, "-m", "exposure_scan.lab.hostile", *places]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            if process.stdout.readline() != b"ready\n":
-                raise OSError("The hostile hosts did not come up; their addresses exist in the private network only.")
-            yield
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with served("exposure_scan.lab.hostile", places, "The hostile hosts"):
+        yield
 
 
 @asynccontextmanager
