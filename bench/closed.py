@@ -239,10 +239,7 @@ def _netlink(kind: int, body: bytes, values: Sequence[tuple[int, bytes]]) -> Non
 def _far_end(parent: socket.socket) -> None:
     """The sites in a network of their own, until killed. Never returns."""
     try:
-        before = network.own_namespace()
         network.unshare()
-        if network.own_namespace() == before:
-            raise OSError("the system left the far end in the same network")
         network.bring_up()
         tap = _tap(GATEWAY_MAC)
         network.add_address(GATEWAY, _DEVICE)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -122,6 +122,31 @@ def test_a_stop_file_in_the_middle_lets_no_further_packet_out(store: Store, tmp_
     assert rest.continued
     assert len(rest.ended) == len(orders) - len(found.ended)
     assert all(len(store.scans_of(one.site.name)) == 1 for one in orders)
+
+
+def test_the_stop_silences_a_scan_that_hears_nothing_of_it_and_makes_no_failure_of_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, torn = tmp_path / "stop", []
+
+    async def deaf(order: scope.Order, *, gate: Gate, **more: object) -> None:
+        (target,) = await scope.resolve(order, clock=gate.onward)
+        async with gate.admitted([target]):
+            await gate.pace(target)
+            stop.touch()
+            for _ in range(1000):  # it does not hear that it is cancelled: the gate has to hold it
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+                try:
+                    await gate.pace(target)
+                except Problem as refused:
+                    torn.append(str(refused))
+                    raise
+
+    monkeypatch.setattr(nightly, "scan_site", deaf)
+    found = swept([order("one", HOSTS[0])], store, tmp_path, stop_file=stop)
+    assert torn == ["The scan was stopped; nothing more is sent."]
+    assert (found.stopped, found.ended, store.failures()) == (True, [], {})
 
 
 def test_a_site_that_is_being_kept_when_the_stop_comes_is_told(

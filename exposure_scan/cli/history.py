@@ -181,7 +181,6 @@ def prune(
 
 
 def _listed(names: Iterable[str]) -> str:
-
     from exposure_scan.model.text import terminal_text
 
     return ", ".join(terminal_text(name) for name in names)

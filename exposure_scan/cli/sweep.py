@@ -144,7 +144,6 @@ def _again(path: Path, before: scope.SitesFile) -> scope.SitesFile:
 
 
 def _print(found: nightly.Sweep, out: Path) -> None:
-
     from exposure_scan.model.text import terminal_text
 
     if found.continued:

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from threading import Thread
 
 from . import forgers, network
 from .devices import Device, Service, served
-from .services import serve
+from .services import serve, until_closed
 from .traps import TRAPS, Act, Talk
 
 HONEST = Service("udp", 5060, "sip")
@@ -88,14 +86,6 @@ async def _listening(address: str, port: int, act: Act) -> AsyncIterator[None]:
 
 
 async def _serve_until_closed(places: Sequence[str]) -> None:
-    closed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        loop.call_soon_threadsafe(closed.set)
-
     async with AsyncExitStack() as stack:
         forging: dict[str, tuple[str, bool]] = {}
         for place in places:
@@ -106,9 +96,7 @@ async def _serve_until_closed(places: Sequence[str]) -> None:
             else:
                 await stack.enter_async_context(standing(address, trap, honest=honest))
         stack.enter_context(forgers.standing(forging))
-        os.write(1, b"ready\n")
-        Thread(target=watch, daemon=True).start()
-        await closed.wait()
+        await until_closed()
 
 
 if __name__ == "__main__":

@@ -57,6 +57,13 @@ def unshare() -> None:
     Raises:
         OSError: the system refuses.
     """
+    before = own_namespace()
+    _leave()
+    if own_namespace() == before:
+        raise OSError("the system left this process in the same network")
+
+
+def _leave() -> None:
     if os.geteuid() == 0:
         try:
             _unshare(_CLONE_NEWNET)

@@ -245,6 +245,12 @@ def serve_until_closed() -> int:
 
 
 async def _serve_until_closed() -> None:
+    async with serve(DEVICES):
+        await until_closed()
+
+
+async def until_closed() -> None:
+    """Say "ready" on standard output, and wait for the end of standard input."""
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -253,10 +259,9 @@ async def _serve_until_closed() -> None:
             pass
         loop.call_soon_threadsafe(closed.set)
 
-    async with serve(DEVICES):
-        os.write(1, b"ready\n")
-        Thread(target=watch, daemon=True).start()  # a pipe, a file or a terminal: only reading fits them all
-        await closed.wait()
+    os.write(1, b"ready\n")
+    Thread(target=watch, daemon=True).start()  # a pipe, a file or a terminal: only reading fits them all
+    await closed.wait()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ _MOST_DECLARED = 40
 _MOST_WAIVERS = 20
 _MOST_LINES = 300  # of addresses; a site has at most 256
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9-]+\.)+[A-Za-z0-9-]+")
-_ENCODED = re.compile(r"=(?=\?)")  # begins an encoded word (RFC 2047), which a mail client would decode
 
 _ASKS = tuple(words.STATUSES[status] for status in (Status.NOT_MET, Status.CANNOT_TELL, Status.UNDECLARED))
 _SEEN = tuple(words.STATUSES[status] for status in (Status.NOT_MET, Status.CANNOT_TELL))

@@ -14,7 +14,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -29,7 +29,6 @@ from .journal import DEADLINE, Journal, endpoint
 from .packets import TCP, UDP, Packet
 from .syns import PORTS, Asked, Done, Item, Syns
 from .talk import Talk
-from .timers import Timers
 from .wire import Wire, dropped, wired
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
@@ -46,7 +45,6 @@ class _Shared:
 
     def __init__(self, engine: Engine, asked: Asked, sock: socket.socket) -> None:
         self.local_port = endpoint(sock.getsockname())[1]
-        self.timers = engine.timers
         self._engine, self._asked, self._sock = engine, asked, sock
         self._host = str(asked.target)
 
@@ -92,7 +90,6 @@ class Engine:
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
         self._raw: dict[int, _SynSockets | None] = {}
-        self.timers = Timers()
         self._users = 0
         self._loop = asyncio.get_running_loop()
         if wire is not None:
@@ -109,7 +106,6 @@ class Engine:
         for syns in self._raw.values():
             for sock in syns.all if syns else ():
                 sock.close()
-        self.timers.close()
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -265,7 +261,7 @@ class Engine:
                 self._wake(min(wait, _LONGEST_WAIT))
                 return
             if wait > 0:
-                self.timers.later(min(max(wait, _REST), _LONGEST_WAIT), partial(self._want, asked))
+                self._loop.call_later(min(max(wait, _REST), _LONGEST_WAIT), self._want, asked)
                 continue
             asked.queue.popleft()()
             self._ready.append(asked)

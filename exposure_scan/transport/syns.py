@@ -29,7 +29,6 @@ from .journal import (
     local_error,
 )
 from .talk import Talk
-from .timers import Timer, Timers
 
 GAPS = (0.5, 0.6)  # seconds between the tries at a silent TCP port: three SYNs
 # From which of our ports each try leaves: a firewall may want to see a SYN twice before it lets the flow pass, and a
@@ -46,7 +45,6 @@ class Sender(Protocol):
     """What a port needs of the engine."""
 
     gate: Gate
-    timers: Timers
 
     def queue(self, asked: Asked, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace, and everybody's, has a place."""
@@ -100,7 +98,7 @@ class Syns:
         self._ports = local_ports
         self._tries = 0
         self._sent_at = 0.0
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     def send(self) -> None:
@@ -125,10 +123,10 @@ class Syns:
         if self._tries <= len(GAPS):
             self._later(GAPS[self._tries - 1])
         else:
-            self._timer = self._engine.timers.later(self._journal.patience(_LAST_WAIT), self._silent)
+            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
 
     def _later(self, seconds: float) -> None:
-        self._timer = self._engine.timers.later(seconds, lambda: self._engine.queue(self._asked, self.send))
+        self._timer = self._loop.call_later(seconds, self._engine.queue, self._asked, self.send)
 
     def _ends(self, local_port: int) -> str:
         near, far = (self._asked.source, local_port), (str(self._asked.target), self.question.port)

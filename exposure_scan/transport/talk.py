@@ -31,7 +31,6 @@ from exposure_scan.model import Address, PortState, Question, Target
 
 from .icmp import IcmpError
 from .journal import MOMENT, NO_RESPONSE, NO_ROOM, UNHEARD, Answer, Journal, judge_icmp, local_error
-from .timers import Timer, Timers
 
 log = logging.getLogger("exposure_scan")
 
@@ -44,7 +43,6 @@ class Line(Protocol):
     """What a talk needs of the socket that it shares."""
 
     local_port: int
-    timers: Timers
 
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
@@ -74,7 +72,7 @@ class Talk:
         self._source, self._target = ends
         self._waiting: Receive | None = None
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)  # came while nobody waited: a socket would keep them
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.tries = 0  # datagrams that went out
         self._weight = 0
         self._last_sent = 0.0
@@ -155,7 +153,7 @@ class Talk:
             self._line.emit(self._data, self.question.port, ancillary)
         except OSError as error:
             if error.errno in NO_ROOM and not self._journal.over:
-                self._timer = self._line.timers.later(MOMENT, lambda: self._line.queue(self._sends))
+                self._timer = self._loop.call_later(MOMENT, self._line.queue, self._sends)
                 return
             fault = local_error(error)
         if not self._journal.events:  # the time in the queue does not count
@@ -186,7 +184,7 @@ class Talk:
             return heard
         seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
         until = min(self._loop.time() + seconds, self._journal.until)
-        self._timer = self._line.timers.at(until, lambda: self._safely(self._silent))
+        self._timer = self._loop.call_at(until, self._safely, self._silent)
         return None
 
     def _take(self, data: bytes) -> Heard | None:
