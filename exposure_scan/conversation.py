@@ -15,6 +15,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+from pydantic import TypeAdapter
+
 from .model import Echo, Evidence, PortState, Purpose, Question, Step, Tls
 
 # --- what a conversation may ask for -------------------------------------------------------------
@@ -150,6 +152,8 @@ class Caller:
 
 # --- what was recorded ---------------------------------------------------------------------------
 
+_STEPS = TypeAdapter(tuple[Step, ...])  # makes all steps of a record in one go
+
 What: TypeAlias = Literal[
     "asking", "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
     "secured", "not-secured", "icmp", "elsewhere",
@@ -199,7 +203,6 @@ class Exchange:
         syn_ack: tuple[int, int] | None = None,
     ) -> Evidence:
         """The record in its JSON form. `syn_ack` is time to live and window of the peer's, where they were seen."""
-        ours = ("sent",)
         return Evidence(
             id=id_,
             kind=self.question.transport,
@@ -216,12 +219,12 @@ class Exchange:
             rtt_ms=None if self.rtt_ms is None else round(self.rtt_ms, 3),
             ttl=syn_ack[0] if syn_ack else None,
             window=syn_ack[1] if syn_ack else None,
-            sent=escape(b"".join(event.data for event in self.events if event.what in ours)),
-            received=escape(b"".join(event.data for event in self.events if event.what not in ours)),
-            steps=tuple(
-                Step(ms=round(event.ms, 3), what=event.what, size=len(event.data), detail=event.detail)
+            sent=escape(b"".join([event.data for event in self.events if event.what == "sent"])),
+            received=escape(b"".join([event.data for event in self.events if event.what != "sent"])),
+            steps=_STEPS.validate_python([
+                {"ms": round(event.ms, 3), "what": event.what, "size": len(event.data), "detail": event.detail}
                 for event in self.events
-            ),
+            ]),
         )
 
 
@@ -384,7 +387,7 @@ _ESCAPED = {
 
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
-    return data.decode("latin-1").translate(_ESCAPED)
+    return data.decode("latin-1").translate(_ESCAPED) if data else ""
 
 
 def unescape(text: str) -> bytes:

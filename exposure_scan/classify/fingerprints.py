@@ -9,9 +9,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
 import re2
@@ -27,6 +28,7 @@ CLAIM = 0.75
 # Hints without a captured source behind them stay below CLAIM, however many of them agree.
 HEURISTIC_CEILING = 0.7
 
+_SEEN_TEXTS = 16  # that a pattern remembers its answer to
 TEXT_LIMIT = 1000  # characters of a text that are looked at; a conversation keeps no more (`Observation.said`)
 
 # In the order that breaks a tie.
@@ -67,11 +69,15 @@ class Pattern:
             ) from None
         self.text = text
         self.groups: frozenset[str] = frozenset(self._compiled.groupindex)
+        self._cached = lru_cache(maxsize=_SEEN_TEXTS)(self._find)  # a port is classified, and then its host
 
-    def find(self, text: str) -> dict[str, str | None] | None:
+    def find(self, text: str) -> Mapping[str, str | None] | None:
         """The named groups of the first match in the first `TEXT_LIMIT` characters; None without one."""
-        found = self._compiled.search(text[:TEXT_LIMIT].encode("utf-8", "replace").decode())
-        return None if found is None else dict(found.groupdict())
+        return self._cached(text[:TEXT_LIMIT])
+
+    def _find(self, text: str) -> Mapping[str, str | None] | None:
+        found = self._compiled.search(text.encode("utf-8", "replace").decode())
+        return None if found is None else MappingProxyType(found.groupdict())
 
 
 def _compiled(text: object) -> Pattern:

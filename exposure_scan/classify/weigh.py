@@ -123,7 +123,7 @@ def _case(claim: frozenset[DeviceClass], ports: Iterable[Sequence[Support]]) -> 
     """
     weighed: list[tuple[Support, float]] = []
     against: list[Support] = []
-    for said in ports:
+    for said in filter(None, ports):
         speaking = [support for support in said if support.says in claim]
         if not speaking:
             continue
@@ -179,6 +179,8 @@ def classify_port(port: Port, known: Known | None = None) -> Port:
     """
     known = known or built_in()
     supports = _supports(port, known)
+    if not supports and port.device is None and port.product is None:
+        return port
     if not supports:
         return port.model_copy(update={"device": None, "product": None})
     device = _observed([supports], known)[0]
@@ -215,7 +217,7 @@ def classify_host(ports: Sequence[Port], site: Site, known: Known | None = None)
     """
     known = known or built_in()
     in_order = sorted(ports, key=lambda port: (port.transport, port.port))
-    observed = _observed([_supports(port, known) for port in in_order], known)
+    observed = _observed([_supports(port, known) for port in in_order if port.said], known)
     declared = site.device
     if declared is None or declared not in MEMBERS:
         return observed[0], observed[1:]

@@ -1,7 +1,7 @@
-"""A scan's own flows in a hurry: those that nobody answered are counted, and only the others are read.
+"""A scan's own flows in a hurry: of those that are plain to see only the frames are told, and the others are read.
 
-Of what a scan sends to a silent host all that matters is which frames it was. `read_flows` takes three to four times
-as long to say so.
+Of what a scan asked all that matters here is which frames it was; what was said stands in its own record. `read_flows`
+takes several times as long to say so, because it puts the streams together.
 """
 
 from __future__ import annotations
@@ -16,31 +16,39 @@ from typing import NamedTuple, TypeAlias
 from exposure_scan.model import Address
 
 from .flows import Endpoint, Flow, read_flows
-from .packets import TCP, UDP, Packet, parse, read_packets
+from .packets import ICMP, TCP, UDP, Packet, parse, read_packets
 from .pcap import ENTRY_HEADER, HEADER, stamp_of
 
 _PLAIN = 0x45  # IPv4 without options
-_IP, _PORTS_END = ENTRY_HEADER, ENTRY_HEADER + 24
+_IP = ENTRY_HEADER
+_SIZE, _FRAGMENT, _PROTOCOL = slice(_IP + 2, _IP + 4), _IP + 6, _IP + 9
+_SOURCE, _DESTINATION = slice(_IP + 12, _IP + 16), slice(_IP + 16, _IP + 20)
+_SOURCE_PORT, _DESTINATION_PORT = slice(_IP + 20, _IP + 22), slice(_IP + 22, _IP + 24)
+_SEQUENCE, _FLAGS = slice(_IP + 24, _IP + 28), _IP + 33
 _SHORTEST = {TCP: 40, UDP: 28}  # bytes of IP and the header behind it
-_SYN = 0x02
+_SYN, _SYN_ACK_RST = 0x02, 0x16
 _TRANSPORTS = {TCP: "tcp", UDP: "udp"}
+_CODES = {TCP: bytes([TCP]), UDP: bytes([UDP])}
+_ERRORS = next(iter(ICMP))  # the protocol number of ICMP for IPv4
 
 
-class Unanswered(NamedTuple):
-    """Packets to one port of a host that nothing came back for: SYNs with one number, or datagrams."""
+class Sketched(NamedTuple):
+    """A flow with a port of a host of which only the frames were read."""
 
     transport: str
     local: Endpoint
     peer: Endpoint
     at: float  # of the first, seconds since 1970
-    frames: tuple[int, ...]
+    frames: tuple[int, ...]  # errors about them among them
 
 
-Sketch: TypeAlias = Flow | Unanswered
+Sketch: TypeAlias = Flow | Sketched
 
 
 def sketched_flows(entries: Sequence[bytes], hosts: Collection[Address]) -> list[Sketch]:
-    """The flows of a capture of our own with one of `hosts`; of those that nobody answered only the frames.
+    """The flows of a capture of our own with one of `hosts`; of those that are plain to see only the frames.
+
+    Plain are datagrams over IPv4, and connections that began with our SYN and whose ports were not used again.
 
     Args:
         entries: as `pcap.entry` wrote them.
@@ -50,29 +58,41 @@ def sketched_flows(entries: Sequence[bytes], hosts: Collection[Address]) -> list
         ValueError: see `read_flows`.
     """
     packed = {host.packed for host in hosts if host.version == 4}
-    groups: dict[bytes, list[int]] = {}  # numbers by protocol, addresses and ports
-    loud: set[bytes] = set()  # groups that are more than unanswered
+    groups: dict[bytes, list[int]] = {}  # numbers by protocol, both addresses and both ports; the host's are second
+    loud: set[bytes] = set()  # groups that have to be read
     rest: list[int] = []
     for number, whole in enumerate(entries, start=1):
-        key = _unanswered(whole, packed)
+        key, outward = _group(whole, packed)
         if key is None:
-            rest.append(number)
-            loud |= _answered(whole[ENTRY_HEADER:])
+            about = _about(whole)
+            if about in groups:
+                groups[about].append(number)
+            else:
+                rest.append(number)
+                loud |= _either_way(whole[ENTRY_HEADER:])
             continue
         group = groups.get(key)
+        if key[0] == TCP:
+            begins = whole[_FLAGS] & _SYN_ACK_RST == _SYN
+            if group is None:
+                plain = begins and outward
+            else:
+                plain = not begins or (outward and whole[_SEQUENCE] == entries[group[0] - 1][_SEQUENCE])
+            if not plain:
+                loud.add(key)
         if group is None:
             groups[key] = [number]
-            continue
-        if key[0] == TCP and whole[_IP + 24 : _IP + 28] != entries[group[0] - 1][_IP + 24 : _IP + 28]:
-            loud.add(key)  # the ports were used again
-        group.append(number)
+        else:
+            group.append(number)
     found: list[Sketch] = []
     for key, group in groups.items():
         if key in loud:
             rest += group
         else:
             near, far = (_text(key[1:5]), key[9] * 256 + key[10]), (_text(key[5:9]), key[11] * 256 + key[12])
-            found.append(Unanswered(_TRANSPORTS[key[0]], near, far, stamp_of(entries[group[0] - 1]), tuple(group)))
+            found.append(Sketched(_TRANSPORTS[key[0]], near, far, stamp_of(entries[group[0] - 1]), tuple(group)))
+    if not rest:
+        return found
     rest.sort()
     return [*read_flows(_packets(entries, rest), hosts), *found]
 
@@ -84,22 +104,44 @@ def _packets(entries: Sequence[bytes], numbers: Sequence[int]) -> Iterator[Packe
         yield replace(packet, frames=tuple(numbers[frame - 1] for frame in packet.frames))
 
 
-def _unanswered(whole: bytes, packed: set[bytes]) -> bytes | None:
-    """What tells a group, where the packet may be of one that nobody answers: a SYN or a datagram to a host."""
-    if len(whole) < _PORTS_END or whole[_IP] != _PLAIN or whole[_IP + 6] & 0x3F or whole[_IP + 7]:
-        return None
-    protocol = whole[_IP + 9]
-    size = len(whole) - _IP
-    if size < _SHORTEST.get(protocol, size + 1) or int.from_bytes(whole[_IP + 2 : _IP + 4], "big") != size:
-        return None
-    if whole[_IP + 16 : _IP + 20] not in packed or whole[_IP + 12 : _IP + 16] in packed:
-        return None
-    if protocol == TCP and whole[_IP + 33] != _SYN:
-        return None
-    return whole[_IP + 9 : _IP + 10] + whole[_IP + 12 : _PORTS_END]
+def _is_plain(whole: bytes) -> bool:
+    """IPv4 without options, in one piece, as long as it says."""
+    return (
+        len(whole) >= _IP + 28
+        and whole[_IP] == _PLAIN
+        and not (whole[_FRAGMENT] & 0x3F or whole[_FRAGMENT + 1])
+        and int.from_bytes(whole[_SIZE], "big") == len(whole) - _IP
+    )
 
 
-def _answered(raw: bytes) -> set[bytes]:
+def _group(whole: bytes, packed: set[bytes]) -> tuple[bytes | None, bool]:
+    """What tells a packet's group, and whether it goes to the host; None where it is not plain of one host."""
+    if not _is_plain(whole):
+        return None, False
+    code = _CODES.get(whole[_PROTOCOL])
+    if code is None or len(whole) - _IP < _SHORTEST[code[0]]:
+        return None, False
+    source, destination = whole[_SOURCE], whole[_DESTINATION]
+    outward = destination in packed
+    if outward == (source in packed):
+        return None, False
+    if outward:
+        return code + whole[_SOURCE.start : _DESTINATION_PORT.stop], True
+    return code + destination + source + whole[_DESTINATION_PORT] + whole[_SOURCE_PORT], False
+
+
+def _about(whole: bytes) -> bytes | None:
+    """The group that an ICMP error is about; None for any other packet."""
+    if not _is_plain(whole) or whole[_PROTOCOL] != _ERRORS:
+        return None
+    packet = parse(whole[ENTRY_HEADER:])
+    quoted = packet.quoted if packet is not None else None
+    if quoted is None or quoted.protocol not in _CODES or quoted.source.version != 4 or len(quoted.body) < 4:
+        return None
+    return _CODES[quoted.protocol] + quoted.source.packed + quoted.destination.packed + quoted.body[:4]
+
+
+def _either_way(raw: bytes) -> set[bytes]:
     """The groups that a packet is of, or is about, whichever way it goes."""
     packet = parse(raw)
     if packet is None:
