@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -163,8 +163,7 @@ BESIDE: frozenset[What] = frozenset({"asking", "icmp", "elsewhere"})
 """Events that no conversation is told of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened; `detail` holds what is not payload (addresses, reasons, a certificate)."""
 
     ms: float

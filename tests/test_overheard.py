@@ -75,7 +75,7 @@ def test_a_handshake_that_is_answered_in_plain_words_shows_what_answers(words: b
 def test_an_echo_reply_counts_for_the_request_that_it_repeats_only() -> None:
     ours = hold("echo", lambda moment: [GOOD["echo"](moment.words)] if moment.words else ())
     assert overheard("icmp", ours.events) == ours.observation
-    other = [replace(event, data=event.data + b"x") if event.what == "received" else event for event in ours.events]
+    other = [event._replace(data=event.data + b"x") if event.what == "received" else event for event in ours.events]
     assert overheard("icmp", other) == Observation()
 
 

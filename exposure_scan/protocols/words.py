@@ -16,6 +16,7 @@ OUR_HOST = "exposure-scan.invalid"  # RFC 2606: belongs to nobody, and says who 
 LONGEST = 1000  # characters that are kept of one text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[^ -~]")
 _LINE_END = re.compile(r"\r?\n|\r")
 
 
@@ -51,7 +52,7 @@ def first_line(data: bytes) -> str | None:
 
 def printable(words: str) -> str:
     """ASCII words for a header of ours: whatever could end the line, or is no ASCII, becomes a space."""
-    return "".join(char if " " <= char <= "~" else " " for char in words)
+    return _UNPRINTABLE.sub(" ", words)
 
 
 def host(address: str) -> str:

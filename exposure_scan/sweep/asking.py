@@ -329,8 +329,8 @@ def _joined(opened: Exchange, exchange: Exchange) -> Exchange:
         exchange,
         at=opened.at,
         tries=exchange.tries + max(0, opened.tries - 1),  # what was answered was no miss
-        events=(*asking, *(replace(event, ms=event.ms + later) for event in exchange.events)),
-        enciphered=tuple(replace(event, ms=event.ms + later) for event in exchange.enciphered),
+        events=(*asking, *(event._replace(ms=event.ms + later) for event in exchange.events)),
+        enciphered=tuple(event._replace(ms=event.ms + later) for event in exchange.enciphered),
     )
 
 

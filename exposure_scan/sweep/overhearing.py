@@ -70,7 +70,7 @@ def discreet(events: Sequence[Event]) -> tuple[Event, ...]:
             login = greeted and _LOGIN.search(data) is not None
             data = _masked(data, greeted)
         size += len(data)
-        found.append(replace(event, data=data))
+        found.append(event._replace(data=data))
         if size >= _MOST_BYTES:
             break
     return tuple(found)

@@ -20,7 +20,6 @@ from .pcap import ENTRY_HEADER, HEADER, entry
 from .wire import Wire, wired
 
 LIMIT = 64 * 1024 * 1024  # bytes kept
-_PORTS = struct.Struct("!HH")
 _SYN_ACK = 0x12  # TCP flags
 _PLAIN, _FLAGS = 0x45, ENTRY_HEADER + 33  # IPv4 without options, and where TCP's flags are then
 
@@ -95,7 +94,7 @@ class Capture:
         """In a flow of ours, an error about one, or an echo or a fragment (which tell no flow) of a target."""
         if raw[0] >> 4 == 4 and raw[9] in (TCP, UDP) and not (raw[6] & 0x3F or raw[7]):  # nearly all of them
             start = (raw[0] & 0x0F) * 4
-            return len(raw) >= start + 4 and self._in_a_flow(raw[9], raw[12:16], raw[16:20], raw[start : start + 4])
+            return self._in_a_flow(raw[9:10], raw[12:16], raw[16:20], raw[start : start + 4])
         packet = parse(raw)
         if packet is None:
             return False
@@ -106,16 +105,13 @@ class Capture:
     def _is_about(self, packet: Packet) -> bool:
         if packet.protocol in (*ICMP, FRAGMENT):
             return bool(self._addresses & {packet.source, packet.destination})
-        ports = packet.body[:4]
-        return len(ports) == 4 and self._in_a_flow(
-            packet.protocol, packet.source.packed, packet.destination.packed, ports
-        )
+        ends = packet.source.packed, packet.destination.packed
+        return self._in_a_flow(bytes([packet.protocol]), *ends, packet.body[:4])
 
-    def _in_a_flow(self, protocol: int, source: bytes, destination: bytes, ports: bytes) -> bool:
-        near, far = _PORTS.unpack(ports)
+    def _in_a_flow(self, protocol: bytes, source: bytes, destination: bytes, ports: bytes) -> bool:
         is_ours = self._gate.is_ours
-        return (destination in self._packed and is_ours(protocol, near, destination, far)) or (
-            source in self._packed and is_ours(protocol, far, source, near)
+        return (destination in self._packed and is_ours(protocol, ports, destination)) or (
+            source in self._packed and is_ours(protocol, ports[2:] + ports[:2], source)
         )
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
 from exposure_scan.model import Address, Target
@@ -28,7 +29,16 @@ from .pace import Bucket, Lag, RoundTrips, owe_if_waiting, repeated_syns
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
 _ETH_P_ALL = 0x0003
 _REPEATED = 1000  # milliseconds for which the kernel repeats the end of a connection that nobody confirms
+_FLOW = struct.Struct("!BHH")  # protocol, our port, theirs: the ports as a header has them
 _AT_ONCE = struct.pack("ii", 1, 0)  # of SO_LINGER: a RST, and nothing is kept to be repeated
+
+
+class Turn(NamedTuple):
+    """How many packets may leave, and where that is none: seconds to wait, and whether everybody has to."""
+
+    packets: int
+    wait: float
+    everybody: bool
 
 
 @dataclass(slots=True)
@@ -113,8 +123,8 @@ class Gate:
         self._places = asyncio.Semaphore(sockets or allowed_sockets())
         self._per_service = connections_per_service
         self._services: WeakValueDictionary[tuple[Address, int], asyncio.Semaphore] = WeakValueDictionary()
-        self._hosts: dict[Address, _Host] = {}
-        self._flows: dict[bytes, set[tuple[int, int, int]]] = {}  # by packed address: protocol, our port, theirs
+        self._hosts: dict[str, _Host] = {}  # by address
+        self._flows: dict[bytes, set[bytes]] = {}  # by packed address: protocol, our port, theirs
         self._repetitions = repeated_syns()
         self.lag = Lag()
         self._heavy = asyncio.Lock()
@@ -135,9 +145,9 @@ class Gate:
             raise NotAuthorized(f"Nobody is named who authorized the scan of {address}; record who consented.")
         if self.onward.ended(target):
             raise NotAuthorized(ended_sentence(target))
-        known = self._hosts.get(address)
+        known = self._hosts.get(str(target))
         if known is None:
-            self._hosts[address] = _Host(target, Bucket(target.packets_per_second, target.burst))
+            self._hosts[str(target)] = _Host(target, Bucket(target.packets_per_second, target.burst))
         else:
             known.target = target
 
@@ -162,7 +172,7 @@ class Gate:
                 yield
             finally:
                 for target in mine:
-                    del self._hosts[target.address]
+                    del self._hosts[str(target)]
                     self._flows.pop(target.address.packed, None)
 
     def stop(self) -> None:
@@ -174,7 +184,7 @@ class Gate:
     def _live(self, target: Target) -> _Host:
         if self.stopped:
             raise NotAuthorized("The scan was stopped; nothing more is sent.")
-        host = self._hosts.get(target.address)
+        host = self._hosts.get(str(target))
         if host is None:
             raise NotAuthorized(f"{target.address} is not among the addresses admitted to this scan.")
         if self.onward.ended(host.target):
@@ -230,31 +240,33 @@ class Gate:
             await asyncio.sleep(0)
             yield
 
-    def turn(self, target: Target, now: float) -> tuple[float, bool]:
-        """Take the place of one packet now, or none and return the seconds to wait, and whether everybody has to.
+    def turn(self, target: Target, now: float, most: int = 1) -> Turn:
+        """Take the places of some packets, at most so many, that leave now.
 
         For many packets at once, where nobody waits for a single one.
 
         Raises:
-            NotAuthorized: the packet may not be sent.
+            NotAuthorized: no packet may be sent.
         """
         host = self._live(target)
-        if self._total is not None and (wait := self._total.take(now, 1)) > 0:
-            return wait, True
-        wait = host.bucket.take(now, self.lag.slowdown)
-        if wait > 0 and self._total is not None:
-            self._total.owe(-1)
-        return wait, False
+        if self._total is not None:
+            most, wait = self._total.take_some(now, 1, most)
+            if not most:
+                return Turn(0, wait, True)
+        packets, wait = host.bucket.take_some(now, self.lag.slowdown, most)
+        if self._total is not None:
+            self._total.owe(packets - most)
+        return Turn(packets, wait, False)
 
     # --- round trips -----------------------------------------------------------------------------
 
     def note_rtt(self, target: Target, seconds: float) -> None:
         """A packet to the target was answered after so long."""
-        self._hosts[target.address].trips.note(seconds)
+        self._hosts[str(target)].trips.note(seconds)
 
     def patience(self, target: Target, seconds: float) -> float:
         """How long to wait for an answer that comes at once if it comes: `seconds`, or less on a path that is known."""
-        return self._hosts[target.address].trips.patience(seconds)
+        return self._hosts[str(target)].trips.patience(seconds)
 
     # --- sockets ---------------------------------------------------------------------------------
 
@@ -381,7 +393,7 @@ class Gate:
 
     def remember(self, protocol: int, local_port: int, target: Target, port: int) -> None:
         """Packets between these ports are ours (6 is TCP, 17 is UDP)."""
-        self._flows.setdefault(target.address.packed, set()).add((protocol, local_port, port))
+        self._flows.setdefault(target.address.packed, set()).add(_FLOW.pack(protocol, local_port, port))
 
     def packet_capture(self) -> socket.socket | None:
         """A socket that sees every packet of this machine from the IP header on; None without the right.
@@ -394,9 +406,15 @@ class Gate:
             return None
         return sock
 
-    def is_ours(self, protocol: int, local_port: int, address: bytes, port: int) -> bool:
-        """Whether this gate asks from `local_port` at that port of the packed address (6 is TCP, 17 is UDP)."""
-        return (protocol, local_port, port) in self._flows.get(address, ())
+    def is_ours(self, protocol: bytes, ports: bytes, address: bytes) -> bool:
+        """Whether this gate asks the packed address.
+
+        Args:
+            protocol: one byte (6 is TCP, 17 is UDP).
+            ports: ours and that of the address, two bytes each, as a header has them.
+            address: packed.
+        """
+        return protocol + ports in self._flows.get(address, ())
 
     def _service(self, address: Address, port: int) -> asyncio.Semaphore:
         found = self._services.get((address, port))

@@ -42,6 +42,11 @@ def local_error(error: OSError | str) -> str:
 class Journal:
     """Events with their times. The deadline counts from the first packet, not from the queue before it."""
 
+    __slots__ = (
+        "_loop", "_seconds", "_started", "_zero", "at", "enciphered", "events", "gate", "icmp", "keys", "target",
+        "until",
+    )  # fmt: skip
+
     def __init__(self, gate: Gate, target: Target, seconds: float) -> None:
         self.gate = gate
         self.target = target

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _LAG_STEP = 0.05  # seconds between two looks at the clock
 _LATE = 0.1  # seconds of lag that halve the pace
+_ALMOST = 1e-9  # of a token; what floating point loses
 _SHORTEST_WAIT = 0.4  # seconds for an answer, on however short a path
 
 
@@ -33,14 +34,23 @@ class Bucket:
 
         What costs more than the bucket holds passes when the bucket is full, and leaves a debt.
         """
+        return self.take_some(now, cost, 1)[1]
+
+    def take_some(self, now: float, cost: float, most: int) -> tuple[int, float]:
+        """Take `cost` tokens as often as there are enough, at most so often.
+
+        Returns:
+            How often, and the seconds to wait where it is not once.
+        """
         if self.stamp is not None:
             self.tokens = min(self.burst, self.tokens + (now - self.stamp) * self.rate)
         self.stamp = now
         missing = min(cost, self.burst) - self.tokens
-        if missing > 1e-9:
-            return missing / self.rate
-        self.tokens -= cost
-        return 0.0
+        if missing > _ALMOST:
+            return 0, missing / self.rate
+        times = min(most, max(1, int((self.tokens + _ALMOST) / cost))) if most > 1 else 1
+        self.tokens -= cost * times
+        return times, 0.0
 
     def owe(self, cost: float) -> None:
         """Take tokens for what was sent without asking; whoever comes next waits for it."""

@@ -32,6 +32,7 @@ from .talk import Talk
 from .wire import Wire, dropped, wired
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
+_AT_A_TURN = 5  # packets to one host before the others get their turn
 _LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
 _REST = 0.05  # seconds that a host rests at least when its pace has no place: fewer turns, and some packets at each
 _STRAYS = 3  # answers from addresses that nobody asked, after which datagrams go by sockets of their own
@@ -240,10 +241,10 @@ class Engine:
                 self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Send what may go now, one packet for each host in turn."""
+        """Send what may go now, a few packets for each host in turn."""
         self._pumping = False
         now = self._loop.time()
-        for _ in range(_SLICE):
+        for _ in range(_SLICE // _AT_A_TURN):
             if not self._ready:
                 return
             asked = self._ready.popleft()
@@ -251,19 +252,20 @@ class Engine:
                 asked.waiting = False
                 continue
             try:
-                wait, everybody = self.gate.turn(asked.target, now)
+                turn = self.gate.turn(asked.target, now, min(len(asked.queue), _AT_A_TURN))
             except Problem as error:
                 asked.waiting = False
                 asked.fail(error)
                 continue
-            if everybody:
+            if turn.everybody:
                 self._ready.appendleft(asked)
-                self._wake(min(wait, _LONGEST_WAIT))
+                self._wake(min(turn.wait, _LONGEST_WAIT))
                 return
-            if wait > 0:
-                self._loop.call_later(min(max(wait, _REST), _LONGEST_WAIT), self._want, asked)
+            if not turn.packets:
+                self._loop.call_later(min(max(turn.wait, _REST), _LONGEST_WAIT), self._want, asked)
                 continue
-            asked.queue.popleft()()
+            for _ in range(turn.packets):
+                asked.queue.popleft()()
             self._ready.append(asked)
         self._wake()
 

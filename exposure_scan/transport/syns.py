@@ -90,6 +90,11 @@ class Asked:
 class Syns:
     """A TCP port that is asked whether it takes a connection."""
 
+    __slots__ = (
+        "_asked", "_engine", "_journal", "_loop", "_number", "_ports", "_sent_at", "_timer", "_tries", "conversation",
+        "question", "sequence",
+    )  # fmt: skip
+
     def __init__(self, engine: Sender, asked: Asked, number: int, item: Item, local_ports: tuple[int, ...]) -> None:
         self.question, self.conversation = item
         self.sequence = secrets.randbits(32)

@@ -58,6 +58,11 @@ class Line(Protocol):
 class Talk:
     """One conversation. `done` is called once, with what came of it; with None where the fault is ours."""
 
+    __slots__ = (
+        "_conversation", "_data", "_done", "_early", "_fault", "_journal", "_last_sent", "_line", "_loop", "_over",
+        "_refused", "_rtt_ms", "_source", "_target", "_timer", "_waiting", "_weight", "question", "tries",
+    )  # fmt: skip
+
     def __init__(
         self,
         line: Line,
@@ -71,7 +76,7 @@ class Talk:
         self._line, self._journal, self._conversation, self._done = line, journal, conversation, done
         self._source, self._target = ends
         self._waiting: Receive | None = None
-        self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)  # came while nobody waited: a socket would keep them
+        self._early: deque[bytes] | None = None  # came while nobody waited: a socket would keep them
         self._timer: asyncio.TimerHandle | None = None
         self.tries = 0  # datagrams that went out
         self._weight = 0
@@ -210,6 +215,7 @@ class Talk:
         if self._over:
             return
         if self._waiting is None:
+            self._early = self._early or deque(maxlen=_MOST_EARLY)
             self._early.append(data)
         elif (heard := self._take(data)) is not None:
             self._wake(heard)
