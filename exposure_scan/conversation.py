@@ -15,9 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypeAlias
 
-from pydantic import TypeAdapter
-
-from .model import Echo, Evidence, PortState, Purpose, Question, Step, Tls
+from .model import Echo, Evidence, PortState, Purpose, Question, Tls
 
 # --- what a conversation may ask for -------------------------------------------------------------
 
@@ -152,8 +150,6 @@ class Caller:
 
 # --- what was recorded ---------------------------------------------------------------------------
 
-_STEPS = TypeAdapter(tuple[Step, ...])  # makes all steps of a record in one go
-
 What: TypeAlias = Literal[
     "asking", "connected", "not-connected", "sent", "received", "silent", "closed", "reset", "limit",
     "secured", "not-secured", "icmp", "elsewhere",
@@ -202,28 +198,30 @@ class Exchange:
         syn_ack: tuple[int, int] | None = None,
     ) -> Evidence:
         """The record in its JSON form. `syn_ack` is time to live and window of the peer's, where they were seen."""
-        return Evidence(
-            id=id_,
-            kind=self.question.transport,
-            at=self.at,
-            address=address,
-            port=self.question.port,
-            probe=self.question.probe,
-            purpose=purpose,
-            token=token,
-            state=self.state,
-            reason=self.reason,
-            by=self.by,
-            tries=self.tries,
-            rtt_ms=None if self.rtt_ms is None else round(self.rtt_ms, 3),
-            ttl=syn_ack[0] if syn_ack else None,
-            window=syn_ack[1] if syn_ack else None,
-            sent=escape(b"".join([event.data for event in self.events if event.what == "sent"])),
-            received=escape(b"".join([event.data for event in self.events if event.what != "sent"])),
-            steps=_STEPS.validate_python([
-                {"ms": round(event.ms, 3), "what": event.what, "size": len(event.data), "detail": event.detail}
-                for event in self.events
-            ]),
+        return Evidence.model_validate(
+            {
+                "id": id_,
+                "kind": self.question.transport,
+                "at": self.at,
+                "address": address,
+                "port": self.question.port,
+                "probe": self.question.probe,
+                "purpose": purpose,
+                "token": token,
+                "state": self.state,
+                "reason": self.reason,
+                "by": self.by,
+                "tries": self.tries,
+                "rtt_ms": None if self.rtt_ms is None else round(self.rtt_ms, 3),
+                "ttl": syn_ack[0] if syn_ack else None,
+                "window": syn_ack[1] if syn_ack else None,
+                "sent": _text(event.data for event in self.events if event.what == "sent"),
+                "received": _text(event.data for event in self.events if event.what != "sent"),
+                "steps": [
+                    {"ms": round(event.ms, 3), "what": event.what, "size": len(event.data), "detail": event.detail}
+                    for event in self.events
+                ],
+            }
         )
 
 
@@ -378,15 +376,20 @@ def endpoint_text(endpoint: tuple[str, int]) -> str:
 
 _UNESCAPE = re.compile(r"\\(x[0-9a-f]{2}|r|n|t|\\)")
 _NAMED = {"\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
-_ESCAPED = {
-    code: _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{code:02x}")
-    for code, char in enumerate(map(chr, range(256)))
-}
+_ESCAPED = tuple(
+    _NAMED.get(char) or (char if " " <= char <= "~" else f"\\x{ord(char):02x}") for char in map(chr, range(256))
+)
+
+
+def _text(pieces: Iterable[bytes]) -> str:
+    """The pieces as one text. A datagram that was sent three times is written once and said thrice."""
+    known: dict[bytes, str] = {}
+    return "".join([known.get(piece) or known.setdefault(piece, escape(piece)) for piece in pieces])
 
 
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
-    return data.decode("latin-1").translate(_ESCAPED) if data else ""
+    return "".join([_ESCAPED[byte] for byte in data])
 
 
 def unescape(text: str) -> bytes:

@@ -31,9 +31,9 @@ def own_addresses() -> None:
 async def ask(gate: Gate, whom: Target, *items: tuple[str, int, Make]) -> list[Exchange | None]:
     """Ask all of these, and return what was told of each."""
     found: dict[int, Exchange | None] = {}
-    questions = [(Question(kind, port, "synthetic"), make) for kind, port, make in items]  # type: ignore[arg-type]
+    questions = [Question(kind, port, "synthetic") for kind, port, _ in items]  # type: ignore[arg-type]
     async with engine(gate) as swift:
-        await swift.ask(whom, questions, found.__setitem__)
+        await swift.ask(whom, questions, lambda number: items[number][2](), found.__setitem__)
     return [found[number] for number in range(len(items))]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 

@@ -17,7 +17,7 @@ from exposure_scan.lab.packets import ACK, RST, SYN, Segment, icmp_error
 from exposure_scan.model import Address
 from exposure_scan.transport import read_flows, read_packets, sketched_flows
 from exposure_scan.transport.pcap import HEADER, entry
-from exposure_scan.transport.sketch import Sketch, Unanswered
+from exposure_scan.transport.sketch import Sketch, Sketched
 
 LAB = Path(__file__).parents[1] / "pcaps" / "lab"
 HOSTS = ("198.51.100.10", "198.51.100.40", "2001:db8::10")
@@ -50,7 +50,7 @@ def test_silence_is_not_read_packet_by_packet() -> None:
     syn = packets.tcp(Segment(40000, 25, 7, 0, SYN), OURS, HOSTS[1])
     datagram = packets.udp(40000, 5060, b"a word", OURS, HOSTS[1])
     _, hasty = both([entry(raw, number) for number, raw in enumerate((syn, datagram, syn, datagram))], _addresses())
-    assert all(isinstance(flow, Unanswered) for flow in hasty)
+    assert all(isinstance(flow, Sketched) for flow in hasty)
     assert {flow.frames for flow in hasty} == {(1, 3), (2, 4)}
 
 

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,14 @@ def certificate_facts(secured: Secured) -> Tls:
     DER form is always there.
     """
     der = secured.certificate
-    facts = Tls(
-        version=secured.version,
-        cipher=secured.cipher or None,
-        sha256=hashlib.sha256(der).hexdigest() if der else None,
-    )
-    if not der:
-        return facts
+    facts = Tls(version=secured.version, cipher=secured.cipher or None)
+    return facts.model_copy(update=_read(der)) if der else facts
+
+
+@lru_cache(maxsize=64)  # a host shows the same one on several ports
+def _read(der: bytes) -> Mapping[str, object]:
+    """The facts of a certificate, by their names in `Tls`."""
+    digest: dict[str, object] = {"sha256": hashlib.sha256(der).hexdigest()}
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -53,18 +55,16 @@ def certificate_facts(secured: Secured) -> Tls:
         warnings.simplefilter("ignore")  # cryptography warns of what old devices put into certificates
         try:
             certificate = x509.load_der_x509_certificate(der)
-            return facts.model_copy(
-                update={
-                    "subject": certificate.subject.rfc4514_string()[:LONGEST],
-                    "issuer": certificate.issuer.rfc4514_string()[:LONGEST],
-                    "not_before": certificate.not_valid_before_utc,
-                    "not_after": certificate.not_valid_after_utc,
-                    "names": _names(certificate),
-                    "self_signed": _self_signed(certificate),
-                }
-            )
+            return digest | {
+                "subject": certificate.subject.rfc4514_string()[:LONGEST],
+                "issuer": certificate.issuer.rfc4514_string()[:LONGEST],
+                "not_before": certificate.not_valid_before_utc,
+                "not_after": certificate.not_valid_after_utc,
+                "names": _names(certificate),
+                "self_signed": _self_signed(certificate),
+            }
         except unreadable:
-            return facts
+            return digest
 
 
 def said(tls: Tls) -> dict[str, str]:

@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
 from exposure_scan import plan, protocols
 from exposure_scan.conversation import Caller, Conversation, Exchange, Observation, replay
@@ -90,8 +89,6 @@ class Asking:
         """Ask all at once: over the engine first, and by a socket of its own what it leaves."""
         swift = [question for question in questions if purpose in _SWIFT and self._is_swift(question)]
         tokens = [secrets.token_hex(8) for _ in swift]
-        pairs = zip(swift, tokens, strict=True)
-        items = [(question, partial(self._conversation, question, token)) for question, token in pairs]
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._ask(question, purpose, tell=tell))
             for question in questions
@@ -111,7 +108,9 @@ class Asking:
                 self._keep(Told(purpose, tokens[number], exchange), tell=tell)
 
         try:
-            await self.swift.ask(self.target, items, told)
+            await self.swift.ask(
+                self.target, swift, lambda number: self._conversation(swift[number], tokens[number]), told
+            )
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:

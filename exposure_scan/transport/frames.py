@@ -66,11 +66,14 @@ class Frames(Generic[Kind]):
             return list({id(flow): flow for data in carried for flow in self._echoes.get(data, ())}.values())
         found: dict[int, Kind] = {}
         for key, ms in _ends(proof).items():
-            at = proof.at.timestamp() + ms / 1000
             flows = self._streams.get(key, ())
-            best = min(flows, key=lambda flow: abs(flow.at - at), default=None)
-            if best is not None and (len(flows) == 1 or abs(best.at - at) < _NEAR):
-                found[id(best)] = best
+            if len(flows) == 1:
+                found[id(flows[0])] = flows[0]
+            elif flows:
+                at = proof.at.timestamp() + ms / 1000
+                best = min(flows, key=lambda flow: abs(flow.at - at))
+                if abs(best.at - at) < _NEAR:
+                    found[id(best)] = best
         return sorted(found.values(), key=lambda flow: flow.at)
 
 

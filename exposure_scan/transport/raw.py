@@ -10,6 +10,7 @@ A host still gets its packets at its own pace, in turns with all others.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +20,7 @@ from ipaddress import ip_address
 from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from exposure_scan.model import Problem, Target
+from exposure_scan.model import Problem, Question, Target
 
 from . import segments
 from .datagrams import PENDING
@@ -27,9 +28,11 @@ from .gate import Gate
 from .icmp import IcmpError, read_addressed_errors
 from .journal import DEADLINE, Journal, endpoint
 from .packets import TCP, UDP, Packet
-from .syns import PORTS, Asked, Done, Item, Syns
+from .syns import PORTS, Asked, Done, Make, Syns
 from .talk import Talk
 from .wire import Wire, dropped, wired
+
+log = logging.getLogger("exposure_scan")
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
 _AT_A_TURN = 5  # packets to one host before the others get their turn
@@ -52,6 +55,10 @@ class _Shared:
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
         self._engine.queue(self._asked, send)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back after so long, or a little later."""
+        self._engine.later(seconds, call)
 
     def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Send a datagram to the host.
@@ -88,6 +95,7 @@ class Engine:
         self._before: set[bytes] = set()  # hosts that were asked: their late answers are no strangers'
         self._ready: deque[Asked] = deque()
         self._pumping = False
+        self._soon: dict[float, list[Callable[[], None]]] | None = None  # while packets go out: calls by their seconds
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
         self._raw: dict[int, _SynSockets | None] = {}
@@ -110,34 +118,40 @@ class Engine:
 
     # --- asking ----------------------------------------------------------------------------------
 
-    async def ask(self, target: Target, items: Sequence[Item], told: Done) -> None:
+    async def ask(self, target: Target, questions: Sequence[Question], make: Make, told: Done) -> None:
         """Ask all of them, and tell of each as it is settled.
 
         A TCP port that accepts is told as such, and what it is has to be asked by an ordinary socket. None is told
         where a question cannot be asked here.
 
+        Args:
+            target: whom to ask.
+            questions: UDP and TCP ports.
+            make: the conversation of the question with that number, a fresh one at each call.
+            told: called with the number of a question, and what came of it.
+
         Raises:
             NotAuthorized: the consent is missing, or ended meanwhile.
         """
-        if not items:
+        if not questions:
             return
         try:
             source = self.gate.source(target.address)
         except OSError:  # no way there just now: the ordinary sockets tell of it, port by port
-            for number in range(len(items)):
+            for number in range(len(questions)):
                 told(number, None)
             return
         before = self._dropped()
         syns, over = segments.SynTemplate(ip_address(source).packed, target.address.packed), self._loop.create_future()
-        asked = Asked(target, source, syns, told, lambda: self._dropped() != before, len(items), over)
+        asked = Asked(target, source, syns, make, told, lambda: self._dropped() != before, len(questions), over)
         self._hosts.setdefault(target.address.packed, []).append(asked)
         flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []
         try:
             async with self.gate.consented(target):
                 async with self.gate.alone():
                     line = self._line(asked)
-                    for number, item in enumerate(items):
-                        begun = self._begin(asked, line, number, item)
+                    for number, question in enumerate(questions):
+                        begun = self._begin(asked, line, number, question)
                         if begun is None:
                             asked.done(number, None)
                         else:
@@ -147,7 +161,8 @@ class Engine:
             for table, flow in flows:
                 table.pop(flow, None)
             for one in asked.open.values():
-                one.cancel()
+                if isinstance(one, Talk):
+                    one.cancel()
             asked.open.clear()
             asked.queue.clear()
             self._hosts[target.address.packed].remove(asked)
@@ -156,9 +171,8 @@ class Engine:
                 self._before.add(target.address.packed)
 
     def _begin(
-        self, asked: Asked, line: _Shared | None, number: int, item: Item
+        self, asked: Asked, line: _Shared | None, number: int, question: Question
     ) -> tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow] | None:
-        question, make = item
         address = asked.target.address
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         flow = (address.packed, question.port)
@@ -169,7 +183,7 @@ class Engine:
         ):
             for local_port in sockets.ports:
                 self.gate.remember(TCP, local_port, asked.target, question.port)
-            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, item, sockets.ports)
+            syns = self._syns[flow] = asked.open[number] = Syns(self, asked, number, question, sockets.ports)
             self.queue(asked, syns.send)
             return self._syns, flow
         if question.transport == "udp" and flow not in self._talks and line is not None:
@@ -180,7 +194,7 @@ class Engine:
                 journal,
                 (asked.source, asked.target),
                 question,
-                make(),
+                asked.make(number),
                 lambda exchange: asked.done(number, exchange),
             )
             self._talks[flow] = asked.open[number] = talk
@@ -240,9 +254,26 @@ class Engine:
             else:
                 self._loop.call_soon(self._pump)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back after so long, or a little later: packets that go out together share their timers."""
+        if self._soon is None:
+            self._loop.call_later(seconds, call)
+        else:
+            self._soon.setdefault(seconds, []).append(call)
+
     def _pump(self) -> None:
-        """Send what may go now, a few packets for each host in turn."""
+        """Send what may go now."""
         self._pumping = False
+        self._soon = {}
+        try:
+            self._send()
+        finally:
+            soon, self._soon = self._soon, None
+            for seconds, calls in soon.items():
+                self._loop.call_later(seconds, _call, calls)
+
+    def _send(self) -> None:
+        """A few packets for each host in turn."""
         now = self._loop.time()
         for _ in range(_SLICE // _AT_A_TURN):
             if not self._ready:
@@ -331,6 +362,14 @@ class Engine:
             for one in list(asked.open.values()):
                 if isinstance(one, Talk) and one.tries:
                     one.unheard()
+
+
+def _call(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        try:
+            call()
+        except Exception:  # a fault of ours at one question is none of the others'
+            log.exception("a fault in exposure-scan")
 
 
 @lru_cache(maxsize=4096)

@@ -22,13 +22,13 @@ from .pcap import ENTRY_HEADER, HEADER, stamp_of
 _PLAIN = 0x45  # IPv4 without options
 _IP = ENTRY_HEADER
 _SIZE, _FRAGMENT, _PROTOCOL = slice(_IP + 2, _IP + 4), _IP + 6, _IP + 9
+_CODE, _ENDS = slice(_IP + 9, _IP + 10), slice(_IP + 12, _IP + 24)  # the protocol; addresses and ports
 _SOURCE, _DESTINATION = slice(_IP + 12, _IP + 16), slice(_IP + 16, _IP + 20)
 _SOURCE_PORT, _DESTINATION_PORT = slice(_IP + 20, _IP + 22), slice(_IP + 22, _IP + 24)
 _SEQUENCE, _FLAGS = slice(_IP + 24, _IP + 28), _IP + 33
-_SHORTEST = {TCP: 40, UDP: 28}  # bytes of IP and the header behind it
+_SHORTEST = {TCP: _IP + 40, UDP: _IP + 28}  # bytes of an entry with the header behind IP's
 _SYN, _SYN_ACK_RST = 0x02, 0x16
 _TRANSPORTS = {TCP: "tcp", UDP: "udp"}
-_CODES = {TCP: bytes([TCP]), UDP: bytes([UDP])}
 _ERRORS = next(iter(ICMP))  # the protocol number of ICMP for IPv4
 
 
@@ -116,18 +116,14 @@ def _is_plain(whole: bytes) -> bool:
 
 def _group(whole: bytes, packed: set[bytes]) -> tuple[bytes | None, bool]:
     """What tells a packet's group, and whether it goes to the host; None where it is not plain of one host."""
-    if not _is_plain(whole):
+    if not _is_plain(whole) or len(whole) < _SHORTEST.get(whole[_PROTOCOL], len(whole) + 1):
         return None, False
-    code = _CODES.get(whole[_PROTOCOL])
-    if code is None or len(whole) - _IP < _SHORTEST[code[0]]:
-        return None, False
-    source, destination = whole[_SOURCE], whole[_DESTINATION]
-    outward = destination in packed
-    if outward == (source in packed):
+    outward = whole[_DESTINATION] in packed
+    if outward == (whole[_SOURCE] in packed):
         return None, False
     if outward:
-        return code + whole[_SOURCE.start : _DESTINATION_PORT.stop], True
-    return code + destination + source + whole[_DESTINATION_PORT] + whole[_SOURCE_PORT], False
+        return whole[_CODE] + whole[_ENDS], True
+    return whole[_CODE] + whole[_DESTINATION] + whole[_SOURCE] + whole[_DESTINATION_PORT] + whole[_SOURCE_PORT], False
 
 
 def _about(whole: bytes) -> bytes | None:
@@ -136,9 +132,9 @@ def _about(whole: bytes) -> bytes | None:
         return None
     packet = parse(whole[ENTRY_HEADER:])
     quoted = packet.quoted if packet is not None else None
-    if quoted is None or quoted.protocol not in _CODES or quoted.source.version != 4 or len(quoted.body) < 4:
+    if quoted is None or quoted.protocol not in _TRANSPORTS or quoted.source.version != 4 or len(quoted.body) < 4:
         return None
-    return _CODES[quoted.protocol] + quoted.source.packed + quoted.destination.packed + quoted.body[:4]
+    return bytes([quoted.protocol]) + quoted.source.packed + quoted.destination.packed + quoted.body[:4]
 
 
 def _either_way(raw: bytes) -> set[bytes]:

@@ -37,7 +37,7 @@ _PORT_OF_TRY = (0, 0, 1)
 PORTS = max(_PORT_OF_TRY) + 1
 _LAST_WAIT = 1.0  # seconds for the answer to the last of them
 
-Item: TypeAlias = tuple[Question, Callable[[], Conversation]]
+Make: TypeAlias = Callable[[int], Conversation]
 Done: TypeAlias = Callable[[int, "Exchange | None"], None]
 
 
@@ -48,6 +48,9 @@ class Sender(Protocol):
 
     def queue(self, asked: Asked, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace, and everybody's, has a place."""
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back after so long, or a little later."""
 
     def emit_syn(self, packet: bytes, target: Target) -> None:
         """Send a packet with its IP header."""
@@ -60,6 +63,7 @@ class Asked:
     target: Target
     source: str  # our address towards it
     syns: segments.SynTemplate
+    make: Make
     told: Done
     deaf: Callable[[], bool]  # the shared sockets have dropped something since the asking began
     left: int
@@ -91,19 +95,20 @@ class Syns:
     """A TCP port that is asked whether it takes a connection."""
 
     __slots__ = (
-        "_asked", "_engine", "_journal", "_loop", "_number", "_ports", "_sent_at", "_timer", "_tries", "conversation",
-        "question", "sequence",
+        "_asked", "_engine", "_journal", "_loop", "_number", "_ports", "_sent_at", "_tries", "question",
+        "sequence",
     )  # fmt: skip
 
-    def __init__(self, engine: Sender, asked: Asked, number: int, item: Item, local_ports: tuple[int, ...]) -> None:
-        self.question, self.conversation = item
+    def __init__(
+        self, engine: Sender, asked: Asked, number: int, question: Question, local_ports: tuple[int, ...]
+    ) -> None:
+        self.question = question
         self.sequence = secrets.randbits(32)
         self._engine, self._asked, self._number = engine, asked, number
         self._journal = Journal(engine.gate, asked.target, DEADLINE)
         self._ports = local_ports
         self._tries = 0
         self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     def send(self) -> None:
@@ -128,19 +133,18 @@ class Syns:
         if self._tries <= len(GAPS):
             self._later(GAPS[self._tries - 1])
         else:
-            self._timer = self._loop.call_later(self._journal.patience(_LAST_WAIT), self._silent)
+            self._engine.later(self._journal.patience(_LAST_WAIT), self._silent)
 
     def _later(self, seconds: float) -> None:
-        self._timer = self._loop.call_later(seconds, self._engine.queue, self._asked, self.send)
+        self._engine.later(seconds, self._queue)
+
+    def _queue(self) -> None:
+        if self._number in self._asked.open:
+            self._engine.queue(self._asked, self.send)
 
     def _ends(self, local_port: int) -> str:
         near, far = (self._asked.source, local_port), (str(self._asked.target), self.question.port)
         return f"{endpoint_text(near)} {endpoint_text(far)}"
-
-    def cancel(self) -> None:
-        """End without a result."""
-        if self._timer is not None:
-            self._timer.cancel()
 
     def heard(self, reply: segments.Reply) -> None:
         """The host's own answer: it accepts, or refuses."""
@@ -167,12 +171,11 @@ class Syns:
     def _end(self, answer: Answer) -> None:
         if self._number not in self._asked.open:
             return
-        self.cancel()
         observation = Observation()
         if answer.state is not PortState.OPEN:
             self._journal.note("not-connected", detail=answer.reason)
             try:
-                observation = _not_connected(self.conversation(), answer.reason)
+                observation = _not_connected(self._asked.make(self._number), answer.reason)
             except Exception:  # a fault of ours: the ordinary sockets ask again, and tell of it
                 self._asked.done(self._number, None)
                 return

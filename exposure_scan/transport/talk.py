@@ -35,6 +35,7 @@ from .journal import MOMENT, NO_RESPONSE, NO_ROOM, UNHEARD, Answer, Journal, jud
 log = logging.getLogger("exposure_scan")
 
 _MOST_EARLY = 64  # datagrams that are kept for the next wait; what floods us loses the rest
+_EARLY = 1e-6  # seconds that a timer may come before its time
 _WEIGHT = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
 _TTL, _HOP_LIMIT = 2, 52  # linux/in.h IP_TTL, linux/in6.h IPV6_HOPLIMIT
 
@@ -46,6 +47,9 @@ class Line(Protocol):
 
     def queue(self, send: Callable[[], None]) -> None:
         """Call `send` when the host's pace has a place."""
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back after so long, or a little later."""
 
     def emit(self, data: bytes, port: int, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Send a datagram to the host.
@@ -60,7 +64,7 @@ class Talk:
 
     __slots__ = (
         "_conversation", "_data", "_done", "_early", "_fault", "_journal", "_last_sent", "_line", "_loop", "_over",
-        "_refused", "_rtt_ms", "_source", "_target", "_timer", "_waiting", "_weight", "question", "tries",
+        "_refused", "_rtt_ms", "_source", "_target", "_until", "_waiting", "_weight", "question", "tries",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +81,7 @@ class Talk:
         self._source, self._target = ends
         self._waiting: Receive | None = None
         self._early: deque[bytes] | None = None  # came while nobody waited: a socket would keep them
-        self._timer: asyncio.TimerHandle | None = None
+        self._until = 0.0  # the end of the wait
         self.tries = 0  # datagrams that went out
         self._weight = 0
         self._last_sent = 0.0
@@ -113,8 +117,6 @@ class Talk:
     def cancel(self) -> None:
         """End without a result."""
         self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
         self._conversation.close()
 
     # --- what the conversation asks --------------------------------------------------------------
@@ -140,6 +142,9 @@ class Talk:
                 continue
             reply = NotSecured("not a stream")
 
+    def _queue(self) -> None:
+        self._line.queue(self._sends)
+
     def _sends(self) -> None:
         self._safely(self._send)
 
@@ -158,7 +163,7 @@ class Talk:
             self._line.emit(self._data, self.question.port, ancillary)
         except OSError as error:
             if error.errno in NO_ROOM and not self._journal.over:
-                self._timer = self._loop.call_later(MOMENT, self._line.queue, self._sends)
+                self._line.later(MOMENT, self._queue)
                 return
             fault = local_error(error)
         if not self._journal.events:  # the time in the queue does not count
@@ -188,8 +193,9 @@ class Talk:
             self._waiting = None
             return heard
         seconds = self._journal.patience(request.seconds) if request.prompt else request.seconds
-        until = min(self._loop.time() + seconds, self._journal.until)
-        self._timer = self._loop.call_at(until, self._safely, self._silent)
+        now = self._loop.time()
+        self._until = min(now + seconds, self._journal.until)
+        self._line.later(self._until - now if self._until == self._journal.until else seconds, self._late)
         return None
 
     def _take(self, data: bytes) -> Heard | None:
@@ -253,14 +259,16 @@ class Talk:
         """
         return self._data.startswith(quoted) and bool(quoted or not self._data)
 
+    def _late(self) -> None:
+        self._safely(self._silent)
+
     def _silent(self) -> None:
-        if self._waiting is not None and not self._over:
+        """The wait is over, if it is still the one that was to end now."""
+        if self._waiting is not None and not self._over and self._loop.time() >= self._until - _EARLY:
             self._wake(self._ended(End.SILENT))
 
     def _wake(self, heard: Heard) -> None:
         self._waiting = None
-        if self._timer is not None:
-            self._timer.cancel()
         self._go_on(heard)
 
     def _ended(self, end: End) -> Heard:

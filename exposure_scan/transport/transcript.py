@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -77,7 +77,7 @@ def _resets_last(events: Iterable[Event]) -> Iterator[Event]:
             held = event
             continue
         if held is not None and event.what == "received":
-            held = replace(held, ms=event.ms)
+            held = held._replace(ms=event.ms)
         yield event
     if held is not None:
         yield held
