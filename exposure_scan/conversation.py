@@ -389,6 +389,12 @@ def _text(pieces: Iterable[bytes]) -> str:
 
 def escape(data: bytes) -> str:
     r"""Bytes as text: printable ASCII as it is, the rest as \r \n \t \\ and \xNN. `unescape` reverses it."""
+    text = data.decode("latin-1")
+    if text.isascii():
+        for char, written in _NAMED.items():
+            text = text.replace(char, written)
+        if text.isprintable():  # most of what is said is text
+            return text
     return "".join([_ESCAPED[byte] for byte in data])
 
 

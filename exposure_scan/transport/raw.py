@@ -99,6 +99,7 @@ class Engine:
         self._strays = 0
         self._udp: dict[int, socket.socket | None] = {}
         self._raw: dict[int, _SynSockets | None] = {}
+        self._drops: int | None = None  # as counted a moment ago
         self._users = 0
         self._loop = asyncio.get_running_loop()
         if wire is not None:
@@ -219,6 +220,8 @@ class Engine:
 
     def _dropped(self) -> int:
         """How many packets the kernel has dropped so far because a shared socket was full."""
+        if self._drops is not None:
+            return self._drops
         sockets = [sock for sock in self._udp.values() if sock is not None]
         return sum(map(dropped, sockets)) + (self._wire.dropped if self._wire is not None else 0)
 
@@ -270,7 +273,16 @@ class Engine:
         finally:
             soon, self._soon = self._soon, None
             for seconds, calls in soon.items():
-                self._loop.call_later(seconds, _call, calls)
+                self._loop.call_later(seconds, self._call, calls)
+
+    def _call(self, calls: list[Callable[[], None]]) -> None:
+        self._drops = self._dropped()  # nothing is heard until they are through
+        for call in calls:
+            try:
+                call()
+            except Exception:  # a fault of ours at one question is none of the others'
+                log.exception("a fault in exposure-scan")
+        self._drops = None
 
     def _send(self) -> None:
         """A few packets for each host in turn."""
@@ -362,14 +374,6 @@ class Engine:
             for one in list(asked.open.values()):
                 if isinstance(one, Talk) and one.tries:
                     one.unheard()
-
-
-def _call(calls: list[Callable[[], None]]) -> None:
-    for call in calls:
-        try:
-            call()
-        except Exception:  # a fault of ours at one question is none of the others'
-            log.exception("a fault in exposure-scan")
 
 
 @lru_cache(maxsize=4096)

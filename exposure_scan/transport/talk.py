@@ -25,6 +25,7 @@ from exposure_scan.conversation import (
     Receive,
     Reply,
     Send,
+    What,
     endpoint_text,
 )
 from exposure_scan.model import Address, PortState, Question, Target
@@ -34,6 +35,7 @@ from .journal import MOMENT, NO_RESPONSE, NO_ROOM, UNHEARD, Answer, Journal, jud
 
 log = logging.getLogger("exposure_scan")
 
+_ENDS: dict[End, What] = {End.SILENT: "silent", End.RESET: "reset", End.LIMIT: "limit"}
 _MOST_EARLY = 64  # datagrams that are kept for the next wait; what floods us loses the rest
 _EARLY = 1e-6  # seconds that a timer may come before its time
 _WEIGHT = 28  # bytes that each datagram weighs beside its content, so that a flood of empty ones ends
@@ -272,7 +274,7 @@ class Talk:
         self._go_on(heard)
 
     def _ended(self, end: End) -> Heard:
-        self._journal.note({End.SILENT: "silent", End.RESET: "reset", End.LIMIT: "limit"}[end])  # type: ignore[arg-type]
+        self._journal.note(_ENDS[end])
         return Heard(b"", end)
 
     def _end(self, observation: Observation) -> None:
