@@ -1,4 +1,4 @@
-"""Bad circumstances: few descriptors, a right that is lost, a device that goes down, a way out without room.
+"""Bad circumstances: few descriptors, a right that is lost, a way out without room.
 
 None of them may turn into a word about the site: what could not be measured is said to be unmeasured.
 """
@@ -8,26 +8,20 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
-import fcntl
-import json
 import os
 import resource
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from exposure_scan import scope, sweep
 from exposure_scan.history.store import open_store
-from exposure_scan.lab import line
-from exposure_scan.lab import network as kernel
-from exposure_scan.model import Echo, PortState, Problem, Scan, Verdict
+from exposure_scan.model import Echo, Problem, Scan
 from exposure_scan.report import load_scan
 from exposure_scan.sweep.due import due
 from exposure_scan.transport import gate
@@ -219,75 +213,6 @@ def test_a_right_that_is_lost_between_two_sites_costs_the_second_its_capture_and
     }
 
 
-# --- a device that goes down ----------------------------------------------------------------------
-
-_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, net/if.h
-_WAN = "wan0"  # the line's device on this side
-
-
-def take_down(device: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        asked = fcntl.ioctl(control, _GET_FLAGS, struct.pack("16s24x", device.encode()))
-        (flags,) = struct.unpack_from("H", asked, 16)
-        fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sH22x", device.encode(), flags & ~_UP))
-
-
-def bring_up(device: str, network: str) -> None:
-    """The device as it was; the kernel keeps its IPv4 addresses and forgets its routes."""
-    kernel.bring_up(device)
-    kernel.add_route(ip_network(network), device)
-
-
-def _scan(number: int, *, down: bool, seconds: float | None = None) -> Scan:
-    """Scan a place behind the line; its device may go down with the first answer, and come up after so long."""
-
-    def notice(progress: sweep.Progress) -> None:
-        nonlocal down
-        if progress.done and down:
-            down = False
-            take_down(_WAN)
-            if seconds is not None:
-                asyncio.get_running_loop().call_later(seconds, bring_up, _WAN, line.FAR)
-
-    return asyncio.run(sweep.scan_site(order(target=line.Place(number, "refusing").address), notice=notice)).scan
-
-
-def _in_a_network_of_its_own() -> None:
-    """What this file does as a program: four scans over a line, as JSON in one list."""
-    kernel.unshare()
-    kernel.bring_up()
-    with line.line(line.Quality(rtt_ms=20), [line.Place(1, "exposed-server"), line.Place(2, "refusing")]):
-        scans = [_scan(1, down=False), _scan(2, down=False), _scan(1, down=True, seconds=0.3), _scan(2, down=True)]
-    sys.stdout.write(json.dumps([scan.to_json() for scan in scans]))
-
-
-@pytest.fixture(scope="module")
-def over_a_line() -> list[Scan]:
-    """Two hosts in peace, the first whose device goes down and comes up again, the second whose device stays down."""
-    if why := line.available():
-        pytest.skip(why)
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, __file__], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return [load_scan(text) for text in json.loads(done.stdout)]
-
-
-def test_a_device_that_goes_down_makes_ports_unmeasured_and_no_go_of_it(over_a_line: list[Scan]) -> None:
-    _, calm, _, gone = over_a_line
-    assert calm.verdict is Verdict.GO
-    assert gone.verdict is Verdict.INCONCLUSIVE
-    kinds = {(port.state, port.reason) for host in gone.hosts for port in host.ports if port.state != "closed"}
-    assert kinds == {(PortState.UNMEASURED, "local-error: Network is unreachable")}
-
-
-def test_a_device_that_comes_up_again_is_asked_again(over_a_line: list[Scan]) -> None:
-    calm, _, back, _ = over_a_line
-    assert states(back) == states(calm)
-    assert judged(back) == judged(calm)
-
-
 # --- no room on the way out -----------------------------------------------------------------------
 
 
@@ -381,7 +306,3 @@ def test_names_that_come_twice_among_ten_thousand_are_told_with_both_places(tmp_
         "site[9001].name: site[18]",
         "site[10000].name: site[4322]",
     ]
-
-
-if __name__ == "__main__":
-    _in_a_network_of_its_own()

@@ -16,29 +16,21 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
 from exposure_scan.model import Address, Target
 
+from .carrier import Carriers
 from .consent import WATCH, NotAuthorized, Onward, Watch, ended_sentence, since_boot, wall
 from .icmp import listen_for_errors, only_echo_replies
 from .limits import allowed_sockets
-from .pace import Bucket, Lag, RoundTrips, owe_if_waiting, repeated_syns
+from .pace import Bucket, Lag, RoundTrips, Turn, owe_if_waiting, repeated_syns
 
 PACKET = 1460  # bytes of payload that one packet carries over Ethernet
 _ETH_P_ALL = 0x0003
 _REPEATED = 1000  # milliseconds for which the kernel repeats the end of a connection that nobody confirms
 _FLOW = struct.Struct("!BHH")  # protocol, our port, theirs: the ports as a header has them
 _AT_ONCE = struct.pack("ii", 1, 0)  # of SO_LINGER: a RST, and nothing is kept to be repeated
-
-
-class Turn(NamedTuple):
-    """How many packets may leave, and where that is none: seconds to wait, and whether everybody has to."""
-
-    packets: int
-    wait: float
-    everybody: bool
 
 
 @dataclass(slots=True)
@@ -127,6 +119,7 @@ class Gate:
         self._flows: dict[bytes, set[bytes]] = {}  # by packed address: protocol, our port, theirs
         self._repetitions = repeated_syns()
         self.lag = Lag()
+        self.carriers = Carriers(lambda: _Socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))  # NETLINK_ROUTE
         self._heavy = asyncio.Lock()
 
     # --- consent ---------------------------------------------------------------------------------

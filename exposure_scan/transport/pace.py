@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 _LAG_STEP = 0.05  # seconds between two looks at the clock
 _LATE = 0.1  # seconds of lag that halve the pace
@@ -55,6 +56,14 @@ class Bucket:
     def owe(self, cost: float) -> None:
         """Take tokens for what was sent without asking; whoever comes next waits for it."""
         self.tokens -= cost
+
+
+class Turn(NamedTuple):
+    """How many packets may leave, and where that is none: seconds to wait, and whether everybody has to."""
+
+    packets: int
+    wait: float
+    everybody: bool
 
 
 @dataclass(slots=True)

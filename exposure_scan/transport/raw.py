@@ -136,15 +136,21 @@ class Engine:
         """
         if not questions:
             return
-        try:
-            source = self.gate.source(target.address)
-        except OSError:  # no way there just now: the ordinary sockets tell of it, port by port
+        before, carrier = self._dropped(), self.gate.carriers.towards(target.address)
+        source = None
+        if carrier is None or carrier.there:
+            with suppress(OSError):
+                source = self.gate.source(target.address)
+        if source is None:  # no way there just now: the ordinary sockets tell of it, port by port
             for number in range(len(questions)):
                 told(number, None)
             return
-        before = self._dropped()
+
+        def deaf() -> bool:
+            return self._dropped() != before or not self.gate.carriers.held(carrier)
+
         syns, over = segments.SynTemplate(ip_address(source).packed, target.address.packed), self._loop.create_future()
-        asked = Asked(target, source, syns, make, told, lambda: self._dropped() != before, len(questions), over)
+        asked = Asked(target, source, syns, make, told, deaf, len(questions), over)
         self._hosts.setdefault(target.address.packed, []).append(asked)
         flows: list[tuple[dict[_Flow, Syns] | dict[_Flow, Talk], _Flow]] = []
         try:

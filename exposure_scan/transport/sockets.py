@@ -7,6 +7,7 @@ socket, a capture or a test, and no socket outlives its conversation.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 from exposure_scan.conversation import (
@@ -24,10 +25,11 @@ from exposure_scan.conversation import (
 )
 from exposure_scan.model import Echo, PortState, Question, Target
 
+from .carrier import LOST
 from .datagrams import Datagrams
 from .echo import Echoes, system_ping
 from .gate import Gate
-from .journal import DEADLINE, Answer, Journal
+from .journal import DEADLINE, NO_RESPONSE, Answer, Journal, local_error
 from .stream import Stream
 from .talk import judged
 
@@ -61,16 +63,18 @@ async def converse(
         NotAuthorized: the gate refused, now or in the middle.
         Exception: whatever the conversation itself raises. What the network does raises nothing.
     """
+    carrier = gate.carriers.towards(target.address)
     try:
         async with gate.consented(target):
             journal = Journal(gate, target, deadline)
-            if question.transport == "tcp":
-                return await _over_tcp(journal, question, conversation)
-            if question.transport == "udp":
-                return await _over_udp(journal, question, conversation)
-            return await _over_icmp(journal, question, conversation)
+            if carrier is not None and not carrier.there:
+                return _unplugged(journal.exchange(question, Answer(PortState.UNMEASURED, ""), 0, Observation()))
+            exchange = await _OVER[question.transport](journal, question, conversation)
     finally:
         conversation.close()
+    if exchange.reason == NO_RESPONSE and not gate.carriers.held(carrier):
+        return _unplugged(exchange)
+    return exchange
 
 
 async def _over_tcp(journal: Journal, question: Question, conversation: Conversation) -> Exchange:
@@ -99,6 +103,17 @@ async def _over_icmp(journal: Journal, question: Question, conversation: Convers
     elif answer.state is Echo.UNMEASURED:
         journal.events.clear()  # a record would say that silence was measured
     return journal.exchange(question, answer, tries, observation)
+
+
+def _unplugged(exchange: Exchange) -> Exchange:
+    """The silence of a host that could not be heard."""
+    state = Echo.UNMEASURED if exchange.question.transport == "icmp" else PortState.UNMEASURED
+    reason = local_error(LOST)
+    events = (event._replace(detail=reason) if event.what == "not-connected" else event for event in exchange.events)
+    return replace(exchange, state=state, reason=reason, events=tuple(events))
+
+
+_OVER = {"tcp": _over_tcp, "udp": _over_udp, "icmp": _over_icmp}
 
 
 async def _drive(conversation: Conversation, line: _Line, journal: Journal) -> Observation:

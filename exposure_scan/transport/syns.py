@@ -65,7 +65,7 @@ class Asked:
     syns: segments.SynTemplate
     make: Make
     told: Done
-    deaf: Callable[[], bool]  # the shared sockets have dropped something since the asking began
+    deaf: Callable[[], bool]  # something may have gone unheard since the asking began
     left: int
     over: asyncio.Future[None]
     queue: deque[Callable[[], None]] = field(default_factory=deque)
@@ -76,6 +76,7 @@ class Asked:
         """A question is settled; with None, or unheard, it is left to the ordinary sockets.
 
         So is a silence in which the shared sockets were too full to hear: one host's flood must not silence others.
+        And one in which the cable was out.
         """
         self.open.pop(number, None)
         if exchange is not None and exchange.reason == NO_RESPONSE and self.deaf():
