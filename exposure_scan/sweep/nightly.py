@@ -26,7 +26,7 @@ from .waiting import stop_wanted
 
 log = logging.getLogger("exposure_scan")
 
-_AT_ONCE, _AT_MOST = 64, 288  # sites: more would wait for this process and not for the network
+_AT_ONCE, _AT_MOST = 64, 256  # sites: more would wait for this process and not for the network
 _OF_ONE = 50.0  # packets a second that a site takes on the average while it is under way
 _LOOK = 0.2  # seconds between two looks for the stop file
 PACKETS_PER_SECOND = 2000.0  # to all sites together

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import select
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,8 +53,8 @@ class Journal:
         self.target = target
         self.events: list[Event] = []
         self.enciphered: list[Event] = []  # what passed the socket of a TLS session
-        self.keys: list[str] = []  # that open it
-        self.icmp: list[IcmpError] = []
+        self.keys: tuple[str, ...] = ()  # that open it
+        self.icmp: tuple[IcmpError, ...] = ()
         self.at: datetime = gate.now()
         self._loop = asyncio.get_running_loop()
         self._zero = self._loop.time()
@@ -86,7 +87,7 @@ class Journal:
         """Write down ICMP errors; whether one of them says that a packet did not arrive."""
         for error in errors[: max(0, _MOST_ERRORS - len(self.icmp))]:
             self.note("icmp", detail=error.detail)
-            self.icmp.append(error)
+            self.icmp += (error,)
         return any(error.refuses for error in errors)
 
     def patience(self, seconds: float) -> float:
@@ -106,7 +107,7 @@ class Journal:
             at=self.at,
             events=tuple(self.events),
             enciphered=tuple(self.enciphered),
-            keys=tuple(self.keys),
+            keys=self.keys,
         )
 
     async def pace(self, size: int) -> None:
@@ -116,7 +117,7 @@ class Journal:
         self.until += self._loop.time() - before
 
 
-def judge_icmp(errors: list[IcmpError], address: Address, local: str | None) -> Answer | None:
+def judge_icmp(errors: Sequence[IcmpError], address: Address, local: str | None) -> Answer | None:
     """What ICMP errors say of the port at `address`, asked from `local`; None if they say nothing.
 
     Only the host itself can say that a port is closed. An error that our own address sent (the
