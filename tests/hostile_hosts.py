@@ -65,8 +65,10 @@ def places(names: Iterable[str]) -> list[Place]:
     return found
 
 
-async def _leave_all(_: Engine, __: Target, items: list[Any], told: Callable[[int, None], None]) -> None:
-    for number in range(len(items)):
+async def _leave_all(
+    _: Engine, __: Target, questions: list[Any], ___: object, told: Callable[[int, None], None]
+) -> None:
+    for number in range(len(questions)):
         told(number, None)
 
 

@@ -61,9 +61,9 @@ def scan(
     return asyncio.run(main())
 
 
-async def leave_all(_: Target, items: Sequence[object], told: Callable[[int, None], None]) -> None:
+async def leave_all(_: Target, questions: Sequence[object], _make: object, told: Callable[[int, None], None]) -> None:
     """An engine that leaves every question to the ordinary sockets."""
-    for number in range(len(items)):
+    for number in range(len(questions)):
         told(number, None)
 
 

@@ -335,8 +335,10 @@ def test_nothing_stays_open_when_it_is_cancelled() -> None:
 # --- both engines over the whole lab --------------------------------------------------------------
 
 
-async def leave_all(_: Engine, __: Target, items: list[Any], told: Callable[[int, None], None]) -> None:
-    for number in range(len(items)):
+async def leave_all(
+    _: Engine, __: Target, questions: list[Any], ___: object, told: Callable[[int, None], None]
+) -> None:
+    for number in range(len(questions)):
         told(number, None)
 
 
