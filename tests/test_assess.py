@@ -19,6 +19,7 @@ from exposure_scan.model import (
     DeviceClass,
     Echo,
     Finding,
+    Hop,
     Host,
     Path,
     Port,
@@ -146,6 +147,15 @@ def test_a_silent_site_is_inconclusive_until_a_person_confirms_it(device: Device
     word, because, _ = judge(silent(), device=device, present=PRESENT)
     assert word is Verdict.GO
     assert "The live site is at this address, as the installer confirmed on 2026-11-24." in because
+    assert "Nothing came back from anywhere, so nothing has shown that the scanner's own line was up." in because
+
+
+def test_a_router_that_spoke_shows_that_the_line_of_the_scanner_was_up() -> None:
+    hop = Hop(ttl=3, address="198.51.100.1", reason="icmp-time-exceeded")
+    host = silent().model_copy(update={"path": Path(last_hop=hop)})
+    word, because, _ = judge(host, present=PRESENT)
+    assert word is Verdict.GO
+    assert not any("own line" in sentence for sentence in because)
 
 
 def test_a_go_says_what_it_rests_on_and_promises_nothing() -> None:

@@ -172,5 +172,7 @@ def _rests_on(hosts: Sequence[Host], findings: Sequence[Finding], site: Site, va
     lesser = _once(f.practice for f in findings if f.status is Status.NOT_MET and f.waived is None)
     if lesser:
         yield f"Not met, of lesser severity: {listed(lesser)}."
+    if not any(host.alive.proven or host.path.last_hop or host.path.errors for host in hosts):
+        yield "Nothing came back from anywhere, so nothing has shown that the scanner's own line was up."
     if not vantage.checked:
         yield "Nobody has checked that the scanner's own network lets these questions out."
