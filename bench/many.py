@@ -75,12 +75,14 @@ def many(line: Line, number: int, loss: float = 0.0, rate: float = RATE, profile
     sites = addresses(number)
     line.quality(40.0, loss, seed=number)
     command = [sys.executable, __file__, "--here", str(rate), *([profile] if profile else [])]
+    before, began = _cpu_of_children(), time.monotonic()
     done = subprocess.run(command, input="\n".join(sites), stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT)
+    seconds, cpu = time.monotonic() - began, _cpu_of_children() - before
     told = json.loads(done.stdout)
     found: Found = {(address, key) for address, key in told["open"]}
     right = truth(sites)
     return Run(
-        number, loss, told["seconds"], told["cpu"], told["mb"], line.counts().out, told["probes"],
+        number, loss, seconds, cpu, told["mb"], line.counts().out, told["probes"],
         len(right), len(right - found), len(found - right), told["verdicts"],
     )  # fmt: skip
 
@@ -98,7 +100,7 @@ def with_reports(line: Line, number: int, rate: float = RATE) -> tuple[float, fl
         file.write_text("".join(_site(address) for address in addresses(number)))
         words = ["sweep", "--sites", str(file), "--out", str(folder / "out"), "--all", "--no-mail", "--rate", str(rate)]
         words += ["--db", f"sqlite:///{folder / 'history.sqlite3'}"]
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        before, began = _cpu_of_children(), time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "exposure_scan", *words],
             stdout=subprocess.DEVNULL,
@@ -108,8 +110,13 @@ def with_reports(line: Line, number: int, rate: float = RATE) -> tuple[float, fl
         )
         if done.returncode not in (0, 1, 3):
             raise subprocess.CalledProcessError(done.returncode, "exposure-scan sweep")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return time.monotonic() - began, _cpu_of_children() - before
+
+
+def _cpu_of_children() -> float:
+    """Seconds, of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _site(address: str) -> str:
@@ -149,7 +156,6 @@ def _here(rate: float, profile: str) -> None:
         async with gate.lag.measured():
             await asyncio.gather(*(work() for _ in range(min(places(rate), len(sites)))))
 
-    began, before = time.monotonic(), time.process_time()
     if profile:
         profiler = cProfile.Profile()
         profiler.runcall(asyncio.run, main())
@@ -160,8 +166,6 @@ def _here(rate: float, profile: str) -> None:
     print(
         json.dumps(
             {
-                "seconds": time.monotonic() - began,
-                "cpu": time.process_time() - before,
                 "mb": usage.ru_maxrss / 1024,
                 "probes": probes,
                 "open": found,
