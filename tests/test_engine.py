@@ -18,6 +18,7 @@ from exposure_scan.conversation import Conversation, Exchange, Send
 from exposure_scan.model import Question, Scan, Target
 from exposure_scan.sweep import Result
 from exposure_scan.transport import Gate, NotAuthorized, engine
+from exposure_scan.transport import gate as gates
 from exposure_scan.transport.raw import Engine
 
 Make = Callable[[], Conversation]
@@ -193,6 +194,27 @@ def test_a_way_out_that_stays_full_ends_and_measures_nothing(kind: str, monkeypa
         return await ask(gate, whom, (kind, 25, TALK if kind == "udp" else probe("silent")))
 
     assert answers(run(main())) == [("unmeasured", "local-error: No buffer space available", None)]
+
+
+def test_errors_about_others_that_keep_coming_are_no_fault_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, disturbed = peers.closed_port(socket.SOCK_DGRAM), 0
+    sendmsg = gates._Socket.sendmsg
+
+    def after_an_error(sock: socket.socket, *words: Any) -> int:
+        nonlocal disturbed
+        disturbed += 1
+        if disturbed <= 5:  # somebody refuses another datagram in the same moment
+            socket.socket.sendto(sock, b"another", (HOST, closed))
+        return sendmsg(sock, *words)
+
+    async def main() -> list[Exchange | None]:
+        gate, whom = admitted()
+        monkeypatch.setattr(gates._Socket, "sendmsg", after_an_error)
+        async with peers.answering(lambda data: [data]) as udp:
+            return await ask(gate, whom, ("udp", udp.port, TALK))
+
+    assert answers(run(main())) == [("open", "udp-reply", HOST)]
+    assert disturbed == 6
 
 
 def test_the_same_port_twice_is_asked_once_here() -> None:

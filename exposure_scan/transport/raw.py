@@ -10,7 +10,9 @@ A host still gets its packets at its own pace, in turns with all others.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -36,6 +38,7 @@ log = logging.getLogger("exposure_scan")
 
 _SLICE = 256  # packets sent, and datagrams read, before others get their turn
 _AT_A_TURN = 5  # packets to one host before the others get their turn
+_MOST_PENDING = 16  # errors that may come while one datagram is sent, before it is sent a moment later
 _LONGEST_WAIT = 0.25  # seconds until the consent is looked at again
 _REST = 0.05  # seconds that a host rests at least when its pace has no place: fewer turns, and some packets at each
 _STRAYS = 3  # answers from addresses that nobody asked, after which datagrams go by sockets of their own
@@ -66,14 +69,18 @@ class _Shared:
         Raises:
             OSError: it did not go out.
         """
-        address = (self._host, port)
-        try:
-            self._sock.sendmsg([data], ancillary, 0, address)
-        except OSError as error:
-            if error.errno not in PENDING:
-                raise
-            self._engine.read_errors(self._sock)  # it was about an earlier one; this one did not go yet
-            self._sock.sendmsg([data], ancillary, 0, address)
+        alone = 0
+        for _ in range(_MOST_PENDING):
+            try:
+                self._sock.sendmsg([data], ancillary, 0, (self._host, port))
+            except OSError as error:
+                # Mostly it is about an earlier one, to whomever: the kernel tells it here, and this one did not go yet.
+                alone += not self._engine.read_errors(self._sock)
+                if error.errno not in PENDING or alone > 1:
+                    raise
+            else:
+                return
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 class _SynSockets(NamedTuple):
@@ -363,12 +370,14 @@ class Engine:
                 self._elsewhere(packed)
         self.read_errors(sock)
 
-    def read_errors(self, sock: socket.socket) -> None:
-        """Tell the talks of the ICMP errors about their datagrams."""
-        for error, (host, port), quoted in read_addressed_errors(sock):
+    def read_errors(self, sock: socket.socket) -> bool:
+        """Tell the talks of the ICMP errors about their datagrams; whether there were any."""
+        told = read_addressed_errors(sock)
+        for error, (host, port), quoted in told:
             talk = self._talks.get((_packed(host), port))
             if talk is not None:
                 talk.refused(error, quoted)
+        return bool(told)
 
     def _elsewhere(self, packed: bytes) -> None:
         """Somebody answered whom nobody asked: sockets of their own can tell what was answered."""
