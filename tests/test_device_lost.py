@@ -160,6 +160,7 @@ def test_a_cable_that_is_pulled_makes_ports_unmeasured_and_nobody_is_said_to_blo
     assert unclosed(scan) == {(PortState.UNMEASURED, "local-error: no carrier")}
     assert scan.hosts[0].path.dark is None
     assert not any("block" in sentence for sentence in scan.because)
+    assert "The scanner's own machine could not ask: no carrier." in scan.because[0]
 
 
 def test_without_a_cable_nobody_is_silent_even_where_a_person_says_that_the_site_is_there(scans: Scans) -> None:

@@ -25,6 +25,7 @@ _ENOUGH_TRIES = 3  # two lost packets in a row are ordinary on a bad line; the t
 ADMIN = "tcp/8080"
 WEB = frozenset({"http", "https"})
 _ENOUGH_KNOCKS = 2  # of a sweep's port, which nothing points to; the finding's confidence tells the difference
+_OWN = "local-error: "  # begins a reason where this machine was at fault
 _MOST_CITED = 12  # pieces of evidence for a practice that rests on many silent ports
 _MOST_LISTED = 8  # ports in one sentence
 
@@ -94,7 +95,9 @@ class Look:
         ports = [port for key in keys if (port := self.ports.get(key)) is not None]
         asked = {port.key for port in ports if port.state is not PortState.UNMEASURED}
         if unasked := [key for key in keys if key not in asked]:
-            return Answer(Status.CANNOT_TELL, f"Not measured: {listed(unasked)}. Nothing is known of that.")
+            return Answer(
+                Status.CANNOT_TELL, f"Not measured: {listed(unasked)}.{_own(ports)} Nothing is known of that."
+            )
         doubtful = [port for port in ports if port.key not in harmless and not _shut(port)]
         unsure = [group for group in swept if not knocked_shut(group)]
         if doubtful or unsure:
@@ -153,6 +156,13 @@ def knocked_shut(group: Swept) -> bool:
     if group.state is PortState.FILTERED:
         return group.reason in _REFUSALS or (group.by is None and group.tries >= _ENOUGH_KNOCKS)
     return group.state is PortState.CLOSED
+
+
+def _own(ports: Iterable[Port]) -> str:
+    """Why the scanner's own machine could not ask, where that was it."""
+    said = (port.reason.removeprefix(_OWN) for port in ports if port.reason.startswith(_OWN))
+    faults = list(dict.fromkeys(said))
+    return f" The scanner's own machine could not ask: {listed(faults)}." if faults else ""
 
 
 def _swept_doubt(group: Swept) -> str:
