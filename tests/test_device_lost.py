@@ -72,13 +72,12 @@ def _scan(
     regain: Callable[[], None] | None = None,
     *,
     present: bool = False,
-    after: int = 1,
 ) -> Scan:
-    """Scan a place behind the line; its device is lost with so many answers, and regained 0.3 s later."""
+    """Scan a place behind the line; its device is lost with the first answer, and regained 0.3 s later."""
 
     def notice(progress: sweep.Progress) -> None:
         nonlocal lose
-        if progress.done >= after and lose is not None:
+        if progress.done and lose is not None:
             lose()
             lose = None
             if regain is not None:

@@ -54,6 +54,18 @@ def test_silence_is_not_read_packet_by_packet() -> None:
     assert {flow.frames for flow in hasty} == {(1, 3), (2, 4)}
 
 
+def test_what_was_answered_is_not_read_either() -> None:
+    host = HOSTS[1]
+    syn = packets.tcp(Segment(40000, 25, 7, 0, SYN), OURS, host)
+    accepted = packets.tcp(Segment(25, 40000, 9, 8, SYN | ACK), host, OURS)
+    asked = packets.udp(40000, 5060, b"a word", OURS, host)
+    reply, error = packets.udp(5060, 40000, b"another", host, OURS), icmp_error(asked, 3, 3, ROUTER)
+    passed = (syn, accepted, asked, reply, error)
+    _, hasty = both([entry(raw, number) for number, raw in enumerate(passed)], _addresses())
+    assert all(isinstance(flow, Sketched) for flow in hasty)
+    assert {flow.frames for flow in hasty} == {(1, 2), (3, 4, 5)}
+
+
 def _addresses() -> set[Address]:
     return {ip_address(host) for host in HOSTS}
 

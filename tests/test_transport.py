@@ -11,6 +11,7 @@ import pytest
 from peers import (
     CONNECT,
     NOON,
+    SILENT,
     Clock,
     Serve,
     admitted,
@@ -296,6 +297,21 @@ def test_a_word_that_comes_after_our_end_meets_no_reset(way: str) -> None:
             return resets(seen.packets, port)
 
     assert run(main()) == 0
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_knock_that_nobody_answers_is_silence_only_where_the_cable_was_in(
+    lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> tuple[PortState, str]:
+        gate, whom = admitted(SILENT)
+        if lost:
+            monkeypatch.setattr(gate.carriers, "held", lambda _: False)
+        seen = await knock(gate, whom, 25)
+        return seen.state, seen.reason
+
+    silence, unheard = (PortState.FILTERED, "no-response"), (PortState.UNMEASURED, "local-error: no carrier")
+    assert run(main()) == (unheard if lost else silence)
 
 
 def test_a_peer_that_never_ends_is_waited_for_a_moment_only() -> None:

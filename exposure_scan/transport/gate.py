@@ -119,7 +119,7 @@ class Gate:
         self._flows: dict[bytes, set[bytes]] = {}  # by packed address: protocol, our port, theirs
         self._repetitions = repeated_syns()
         self.lag = Lag()
-        self.carriers = Carriers(lambda: _Socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))  # NETLINK_ROUTE
+        self.carriers = Carriers(lambda: _Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0))
         self._heavy = asyncio.Lock()
 
     # --- consent ---------------------------------------------------------------------------------

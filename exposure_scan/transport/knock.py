@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from exposure_scan.model import PortState, Target
 
+from .carrier import LOST
 from .connect import Attempt, part
 from .gate import Gate
-from .journal import Answer, Journal, ready
+from .journal import NO_RESPONSE, Answer, Journal, local_error, ready
 
 _SECOND_SYN = 1.0  # seconds after the first, by the kernel's count (RFC 6298, section 2)
 _LAST_WAIT = 0.9  # seconds for the answer to the second, so that no third SYN leaves
@@ -43,6 +44,7 @@ async def knock(gate: Gate, target: Target, port: int) -> Knock:
     Raises:
         NotAuthorized: the gate refused; nothing stays open.
     """
+    carrier = gate.carriers.towards(target.address)
     attempt = _Brief(Journal(gate, target, _DEADLINE), port)
     try:
         answer: Answer = await attempt.run(_LAST_WAIT, begun=False)
@@ -50,4 +52,6 @@ async def knock(gate: Gate, target: Target, port: int) -> Knock:
             await part(attempt.socket)
     finally:
         attempt.close()
+    if answer.reason == NO_RESPONSE and not gate.carriers.held(carrier):
+        answer = Answer(PortState.UNMEASURED, local_error(LOST))
     return Knock(PortState(answer.state), answer.reason, answer.by, attempt.tries)

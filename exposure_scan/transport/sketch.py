@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 from exposure_scan.model import Address
 
 from .flows import Endpoint, Flow, read_flows
-from .packets import ICMP, TCP, UDP, Packet, parse, read_packets
+from .packets import TCP, UDP, Packet, parse, read_packets
 from .pcap import ENTRY_HEADER, HEADER, stamp_of
 
 _PLAIN = 0x45  # IPv4 without options
@@ -29,7 +29,7 @@ _SEQUENCE, _FLAGS = slice(_IP + 24, _IP + 28), _IP + 33
 _SHORTEST = {TCP: _IP + 40, UDP: _IP + 28}  # bytes of an entry with the header behind IP's
 _SYN, _SYN_ACK_RST = 0x02, 0x16
 _TRANSPORTS = {TCP: "tcp", UDP: "udp"}
-_ERRORS = next(iter(ICMP))  # the protocol number of ICMP for IPv4
+_ICMP = 1  # for IPv4
 
 
 class Sketched(NamedTuple):
@@ -128,7 +128,7 @@ def _group(whole: bytes, packed: set[bytes]) -> tuple[bytes | None, bool]:
 
 def _about(whole: bytes) -> bytes | None:
     """The group that an ICMP error is about; None for any other packet."""
-    if not _is_plain(whole) or whole[_PROTOCOL] != _ERRORS:
+    if not _is_plain(whole) or whole[_PROTOCOL] != _ICMP:
         return None
     packet = parse(whole[ENTRY_HEADER:])
     quoted = packet.quoted if packet is not None else None
